@@ -1,0 +1,139 @@
+package config_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"gopkg.in/yaml.v3"
+
+	"pomodoro.cc/gateway/config"
+)
+
+func unset(string) (string, bool) { return "", false }
+
+func files(t *testing.T, pattern string) []string {
+	t.Helper()
+	list, err := filepath.Glob(pattern)
+	if err != nil || len(list) == 0 {
+		t.Fatalf("%s: %v, %v", pattern, list, err)
+	}
+	return list
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestParse_EveryProblemIsSaidAtItsPlace(t *testing.T) {
+	for _, path := range files(t, "testdata/bad/*.yaml") {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			_, err := config.Parse("f", read(t, path), unset)
+			if err == nil {
+				t.Fatal("the file was taken")
+			}
+			got := strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\nf:", "\n"), "f:")
+			if want := strings.TrimSpace(string(read(t, strings.TrimSuffix(path, "yaml")+"want"))); got != want {
+				t.Errorf("problems:\n%s\nwant:\n%s", got, want)
+			}
+		})
+	}
+}
+
+func TestParse_GoodFilesAreTaken(t *testing.T) {
+	for _, path := range files(t, "testdata/good/*.yaml") {
+		if _, err := config.Parse(path, read(t, path), unset); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A rule that no schema can express is in a file that begins with beyond_.
+func TestSchema_AgreesWithParse(t *testing.T) {
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(config.Schema()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("routes.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := c.Compile("routes.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range append(files(t, "testdata/good/*.yaml"), files(t, "testdata/bad/*.yaml")...) {
+		var v any
+		err := yaml.Unmarshal(read(t, path), &v)
+		if err == nil {
+			err = schema.Validate(v)
+		}
+		name := filepath.Base(path)
+		if refused := strings.Contains(path, "bad") && !strings.HasPrefix(name, "beyond_"); (err != nil) != refused {
+			t.Errorf("%s: the schema says %v", name, err)
+		}
+	}
+}
+
+func TestParse_DefaultsAreThoseOfTheDocumentation(t *testing.T) {
+	f, err := config.Parse("least", read(t, "testdata/good/least.yaml"), unset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := f.Services["app"]
+	if s.Health.Interval != time.Second || s.Hold.Requests != 1000 || s.Hold.Body != 1<<20 || s.Balance != "least" || s.Targets[0].Weight != 1 || f.Limits.HeaderBytes != 64<<10 || f.Routes[0].Path != "/" {
+		t.Errorf("defaults: %+v", f)
+	}
+}
+
+func TestParse_AVariableCannotBecomeYAML(t *testing.T) {
+	env := func(string) (string, bool) { return "x, service: other}", true }
+	f, err := config.Parse("f", []byte("version: 1\nlisten: {http: \":80\"}\nservices: {app: {}}\nroutes: [{name: \"${N}\", service: app}]\n"), env)
+	if err != nil || f.Routes[0].Name != "x, service: other}" || f.Routes[0].Service != "app" {
+		t.Errorf("%+v, %v", f, err)
+	}
+}
+
+func TestDocs_EveryExampleOfRoutesLoads(t *testing.T) {
+	parts := strings.Split(string(read(t, "../../docs/routes.md")), "```yaml\n")
+	if len(parts) < 3 {
+		t.Fatal("docs/routes.md has lost its examples")
+	}
+	for i, part := range parts[1:] {
+		example, _, _ := strings.Cut(part, "```")
+		if _, err := config.Parse("example", []byte(example), unset); err != nil {
+			t.Errorf("example %d: %v", i+1, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, dir := range []string{"good", "bad"} {
+		list, err := filepath.Glob("testdata/" + dir + "/*.yaml")
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, path := range list {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(b)
+		}
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		file, err := config.Parse("f", src, unset)
+		if (file == nil) == (err == nil) {
+			t.Errorf("file %v, error %v", file, err)
+		}
+	})
+}

@@ -1,0 +1,381 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Problem is one thing that is wrong with a file, at its place.
+type Problem struct {
+	File         string `json:"file"`
+	Line, Column int
+	Message      string `json:"message"`
+}
+
+// Error is the form that editors and people jump to.
+func (p Problem) Error() string {
+	return fmt.Sprintf("%s:%d:%d: %s", p.File, p.Line, p.Column, p.Message)
+}
+
+// Problems is everything that is wrong with a file, in the file's order.
+type Problems []Problem
+
+// Error says each problem on a line of its own.
+func (p Problems) Error() string {
+	lines := make([]string, len(p))
+	for i, one := range p {
+		lines[i] = one.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Load reads a file with the variables of the environment. The error is Problems
+// when the file could be read and is wrong.
+func Load(path string) (*File, error) {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return nil, Problems{{File: path, Line: 1, Column: 1, Message: err.Error()}}
+	}
+	return Parse(path, src, os.LookupEnv)
+}
+
+// Parse reads src, which name stands for in problems. A nil error means that
+// the File is whole, valid, and has its defaults.
+func Parse(name string, src []byte, env func(string) (string, bool)) (*File, error) {
+	d := &decoder{name: name, env: env, given: map[any]*yaml.Node{}}
+	var doc yaml.Node
+	file := &File{}
+	if err := yaml.Unmarshal(src, &doc); err != nil {
+		line := 1
+		text := strings.TrimPrefix(err.Error(), "yaml: ")
+		if n, rest, ok := strings.Cut(strings.TrimPrefix(text, "line "), ": "); ok && strings.HasPrefix(text, "line ") {
+			if at, err := strconv.Atoi(n); err == nil {
+				line, text = at, rest
+			}
+		}
+		return nil, Problems{{File: name, Line: line, Column: 1, Message: "not valid YAML: " + text}}
+	}
+	if len(doc.Content) == 0 {
+		return nil, Problems{{File: name, Line: 1, Column: 1, Message: "the file is empty; the least is version, listen, services and routes"}}
+	}
+	d.value(doc.Content[0], reflect.ValueOf(file).Elem(), "file", 0)
+	if len(d.problems) == 0 || !d.broken {
+		v := &validator{decoder: d, file: file, root: doc.Content[0]}
+		v.defaults()
+		v.validate()
+	}
+	if len(d.problems) > 0 {
+		slices.SortStableFunc(d.problems, func(a, b Problem) int {
+			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		})
+		return nil, d.problems
+	}
+	return file, nil
+}
+
+// decoder fills the types from YAML nodes, strictly. It is written here and not
+// left to the YAML library, whose errors have no column and stop at the first.
+type decoder struct {
+	name     string
+	env      func(string) (string, bool)
+	problems Problems
+	broken   bool               // the file's shape is wrong: what follows from it is not said
+	given    map[any]*yaml.Node // by address of a field: where the file gives it
+}
+
+func (d *decoder) reject(n *yaml.Node, format string, args ...any) {
+	d.problems = append(d.problems, Problem{d.name, max(n.Line, 1), max(n.Column, 1), fmt.Sprintf(format, args...)})
+}
+
+var (
+	durationType = reflect.TypeFor[time.Duration]()
+	prefixType   = reflect.TypeFor[netip.Prefix]()
+)
+
+const deepest = 32 // no file of this format is deeper: an alias bomb is
+
+func (d *decoder) value(n *yaml.Node, v reflect.Value, what string, depth int) {
+	if depth > deepest {
+		d.reject(n, "%s is nested too deeply", what)
+		return
+	}
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if v.CanAddr() && v.Kind() != reflect.Struct {
+		d.given[v.Addr().Interface()] = n
+	}
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+		return
+	}
+	before := len(d.problems)
+	switch {
+	case v.Type() == durationType, v.Type() == prefixType, v.Kind() == reflect.String, v.Kind() == reflect.Bool, v.Kind() == reflect.Int, v.Kind() == reflect.Int64, v.Kind() == reflect.Float64:
+		if n.Kind != yaml.ScalarNode {
+			d.reject(n, "%s must be %s, not a %s", what, kindName(v.Type()), nodeName(n))
+			break
+		}
+		text, ok := d.expand(n)
+		if ok {
+			d.scalar(n, text, v, what)
+		}
+	case v.Kind() == reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		d.value(n, v.Elem(), what, depth+1)
+	case v.Kind() == reflect.Slice:
+		if n.Kind != yaml.SequenceNode {
+			d.reject(n, "%s must be a list, not a %s", what, nodeName(n))
+			break
+		}
+		v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
+		for i, item := range n.Content {
+			d.value(item, v.Index(i), fmt.Sprintf("%s[%d]", what, i), depth+1)
+		}
+	case v.Kind() == reflect.Map:
+		d.mapping(n, v, what, depth)
+	case v.Kind() == reflect.Struct:
+		d.structure(n, v, what, depth)
+	}
+	d.broken = d.broken || len(d.problems) > before
+}
+
+func (d *decoder) mapping(n *yaml.Node, v reflect.Value, what string, depth int) {
+	if n.Kind != yaml.MappingNode {
+		d.reject(n, "%s must be a mapping, not a %s", what, nodeName(n))
+		return
+	}
+	v.Set(reflect.MakeMap(v.Type()))
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := reflect.ValueOf(n.Content[i].Value)
+		if v.MapIndex(key).IsValid() {
+			d.reject(n.Content[i], "%q is given twice in %s", n.Content[i].Value, what)
+			continue
+		}
+		item := reflect.New(v.Type().Elem()).Elem()
+		d.value(n.Content[i+1], item, what+"."+n.Content[i].Value, depth+1)
+		v.SetMapIndex(key, item)
+	}
+}
+
+func (d *decoder) structure(n *yaml.Node, v reflect.Value, what string, depth int) {
+	if n.Kind == yaml.ScalarNode {
+		switch v.Type() {
+		case reflect.TypeFor[Target](): // its URL alone
+			d.value(n, v.FieldByName("URL"), what, depth+1)
+			return
+		case reflect.TypeFor[Health](): // "health: off"
+			if text, ok := d.expand(n); ok && (text == "off" || text == "false") {
+				v.FieldByName("Off").SetBool(true)
+				return
+			}
+		}
+	}
+	if n.Kind != yaml.MappingNode {
+		d.reject(n, "%s must be a mapping, not a %s", what, nodeName(n))
+		return
+	}
+	var keys []string
+	fields := map[string]int{}
+	for i := range v.NumField() {
+		key := v.Type().Field(i).Tag.Get("yaml")
+		keys, fields[key] = append(keys, key), i
+	}
+	seen := map[string]bool{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		at, known := fields[key.Value]
+		switch {
+		case !known:
+			d.reject(key, "unknown key %q in %s%s", key.Value, what, hint(key.Value, keys))
+		case seen[key.Value]:
+			d.reject(key, "%q is given twice in %s", key.Value, what)
+		default:
+			seen[key.Value] = true
+			d.value(n.Content[i+1], v.Field(at), strings.TrimPrefix(what+"."+key.Value, "file."), depth+1)
+		}
+	}
+}
+
+// expand puts variables into a scalar, after parsing: a value can never become
+// YAML of its own. $$ is a dollar sign.
+func (d *decoder) expand(n *yaml.Node) (string, bool) {
+	var out strings.Builder
+	ok := true
+	for s := n.Value; ; {
+		before, rest, found := strings.Cut(s, "$")
+		out.WriteString(before)
+		if !found {
+			return out.String(), ok
+		}
+		switch {
+		case strings.HasPrefix(rest, "$"):
+			out.WriteByte('$')
+			s = rest[1:]
+		case strings.HasPrefix(rest, "{"):
+			inner, after, closed := strings.Cut(rest[1:], "}")
+			if !closed {
+				d.reject(n, "%q has no closing brace", n.Value)
+				return "", false
+			}
+			name, fallback, hasDefault := strings.Cut(inner, ":-")
+			value, set := d.env(name)
+			switch {
+			case set && value != "":
+			case hasDefault:
+				value = fallback
+			case !set:
+				d.reject(n, "variable %s is not set; set it, or write ${%s:-default}", name, name)
+				ok = false
+			}
+			out.WriteString(value)
+			s = after
+		default:
+			out.WriteByte('$')
+			s = rest
+		}
+	}
+}
+
+func (d *decoder) scalar(n *yaml.Node, text string, v reflect.Value, what string) {
+	bad := func() { d.reject(n, "%s: %q is not %s", what, text, kindName(v.Type())) }
+	switch {
+	case v.Type() == durationType:
+		if value, err := time.ParseDuration(text); err != nil || value < 0 {
+			bad()
+		} else {
+			v.SetInt(int64(value))
+		}
+	case v.Type() == prefixType:
+		if p, err := netip.ParsePrefix(text); err == nil {
+			v.Set(reflect.ValueOf(p.Masked()))
+		} else if a, err := netip.ParseAddr(text); err == nil {
+			v.Set(reflect.ValueOf(netip.PrefixFrom(a, a.BitLen())))
+		} else {
+			bad()
+		}
+	case v.Kind() == reflect.String:
+		v.SetString(text)
+	case v.Kind() == reflect.Bool:
+		switch text {
+		case "true", "on", "yes":
+			v.SetBool(true)
+		case "false", "off", "no", "":
+		default:
+			bad()
+		}
+	case v.Kind() == reflect.Int:
+		if value, err := strconv.Atoi(text); err != nil {
+			bad()
+		} else {
+			v.SetInt(int64(value))
+		}
+	case v.Kind() == reflect.Int64:
+		if value, ok := size(text); !ok {
+			bad()
+		} else {
+			v.SetInt(value)
+		}
+	case v.Kind() == reflect.Float64:
+		if value, ok := share(text); !ok {
+			bad()
+		} else {
+			v.SetFloat(value)
+		}
+	}
+}
+
+// size reads a number of bytes: 512, 64KiB, 10MiB, 1GiB.
+func size(text string) (int64, bool) {
+	unit := int64(1)
+	for suffix, factor := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
+		if number, ok := strings.CutSuffix(text, suffix); ok {
+			text, unit = number, factor
+		}
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+	return n * unit, err == nil && n >= 0 && n < 1<<62/unit
+}
+
+// share reads 20% or 0.2.
+func share(text string) (float64, bool) {
+	number, percent := strings.CutSuffix(text, "%")
+	f, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	if percent {
+		f /= 100
+	}
+	return f, err == nil && f >= 0 && f <= 1
+}
+
+func kindName(t reflect.Type) string {
+	switch {
+	case t == durationType:
+		return "a duration such as 30s"
+	case t == prefixType:
+		return "an address or prefix such as 10.0.0.0/8"
+	case t.Kind() == reflect.Bool:
+		return "true or false"
+	case t.Kind() == reflect.Int:
+		return "a whole number"
+	case t.Kind() == reflect.Int64:
+		return "a size such as 10MiB"
+	case t.Kind() == reflect.Float64:
+		return "a share such as 20%"
+	}
+	return "a string"
+}
+
+func nodeName(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "mapping"
+	case yaml.SequenceNode:
+		return "list"
+	}
+	return "single value"
+}
+
+// hint names the key that was probably meant, or all of them.
+func hint(key string, keys []string) string {
+	best, least := "", 3
+	for _, k := range keys {
+		if n := distance(key, k); n < least {
+			best, least = k, n
+		}
+	}
+	if best != "" {
+		return fmt.Sprintf("; did you mean %q?", best)
+	}
+	return "; it takes " + strings.Join(keys, ", ")
+}
+
+// distance is Levenshtein's.
+func distance(a, b string) int {
+	if len(a) > 64 {
+		return len(a)
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = min(diagonal, row[j], row[j+1]) + 1
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}

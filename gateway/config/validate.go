@@ -1,0 +1,292 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// validator fills the defaults in and holds the rules that types cannot.
+type validator struct {
+	*decoder
+	file *File
+	root *yaml.Node
+}
+
+// or sets *field to its default where the file says nothing. A zero that the
+// file gives stays.
+func or[T any](v *validator, field *T, value T) {
+	if v.given[any(field)] == nil {
+		*field = value
+	}
+}
+
+func (v *validator) defaults() {
+	f := v.file
+	or(v, &f.StateDir, "./data/gateway")
+	or(v, &f.Admin.Socket, filepath.Join(f.StateDir, "admin.sock"))
+	or(v, &f.AccessLog, "stdout")
+	or(v, &f.TLS.Redirect, f.TLS.Mode != "")
+	or(v, &f.Limits.HeaderBytes, 64<<10)
+	or(v, &f.Limits.HeaderTimeout, 10*time.Second)
+	or(v, &f.Limits.IdleTimeout, 75*time.Second)
+	or(v, &f.Stop.LameDuck, 300*time.Millisecond)
+	or(v, &f.Stop.Grace, 30*time.Second)
+	or(v, &f.Stop.Streams, 5*time.Second)
+	for i := range f.Routes {
+		r := &f.Routes[i]
+		or(v, &r.Path, "/")
+		or(v, &r.Host, "*")
+		or(v, &r.Name, strings.TrimPrefix(r.Host+r.Path, "*"))
+		if r.Redirect != nil {
+			or(v, &r.Redirect.Status, 308)
+		}
+	}
+	if f.TLS.Hosts == nil {
+		for _, r := range f.Routes {
+			if !strings.Contains(r.Host, "*") && !slices.Contains(f.TLS.Hosts, r.Host) {
+				f.TLS.Hosts = append(f.TLS.Hosts, r.Host)
+			}
+		}
+	}
+	for name, s := range f.Services {
+		// A map's values have no address: what is zero there takes its default.
+		fill(&s.Balance, "least")
+		fill(&s.Health.Protocol, "http")
+		fill(&s.Health.Path, "/healthz")
+		fill(&s.Health.Interval, time.Second)
+		fill(&s.Health.Timeout, time.Second)
+		fill(&s.Health.Rise, 2)
+		fill(&s.Health.Fall, 2)
+		fill(&s.Eject.Failures, 3)
+		fill(&s.Eject.For, 10*time.Second)
+		fill(&s.Eject.Panic, 0.5)
+		fill(&s.Hold.For, 10*time.Second)
+		fill(&s.Hold.Requests, 1000)
+		fill(&s.Hold.Body, 1<<20)
+		fill(&s.Retry.Attempts, 3)
+		fill(&s.Retry.Budget, 0.2)
+		fill(&s.Timeouts.Dial, 2*time.Second)
+		fill(&s.Timeouts.Header, 60*time.Second)
+		fill(&s.Timeouts.Idle, 30*time.Second)
+		fill(&s.Swap.Patience, 30*time.Second)
+		fill(&s.Swap.Watch, 10*time.Second)
+		fill(&s.Swap.Drain, 30*time.Second)
+		fill(&s.Swap.Streams, 30*time.Second)
+		for i := range s.Targets {
+			fill(&s.Targets[i].Weight, 1)
+		}
+		f.Services[name] = s
+	}
+}
+
+func fill[T comparable](field *T, value T) { *field = cmp.Or(*field, value) }
+
+// at is the place of a path of keys and indexes, or of the nearest that is there.
+func (v *validator) at(path ...any) *yaml.Node {
+	n := v.root
+	for _, step := range path {
+		if n.Kind == yaml.AliasNode {
+			n = n.Alias
+		}
+		next := n
+		switch step := step.(type) {
+		case int:
+			if step < len(n.Content) {
+				next = n.Content[step]
+			}
+		case string:
+			for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+				if n.Content[i].Value == step {
+					next = n.Content[i+1]
+				}
+			}
+		}
+		n = next
+	}
+	return n
+}
+
+func (v *validator) validate() {
+	f := v.file
+	if f.Version != 1 {
+		v.reject(v.at("version"), "version must be 1, the only format there is")
+	}
+	v.listen()
+	v.oneOf(f.TLS.Mode, []string{"files", "internal", "acme"}, "tls", "mode")
+	if f.TLS.Mode == "files" && len(f.TLS.Certificates) == 0 {
+		v.reject(v.at("tls"), "tls.mode files needs tls.certificates")
+	}
+	for i, c := range f.TLS.Certificates {
+		for key, path := range map[string]string{"cert_file": c.CertFile, "key_file": c.KeyFile} {
+			if _, err := os.Stat(path); err != nil {
+				v.reject(v.at("tls", "certificates", i, key), "tls.certificates[%d].%s: %v", i, key, err)
+			}
+		}
+	}
+	if f.TLS.Mode != "" && f.TLS.Mode != "files" && len(f.TLS.Hosts) == 0 && f.TLS.Mode == "acme" {
+		v.reject(v.at("tls"), "tls.mode acme needs tls.hosts, or routes with exact hosts")
+	}
+	if len(f.Routes) == 0 {
+		v.reject(v.at("routes"), "routes is empty: nothing would be served")
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Services)) {
+		v.service(name, f.Services[name])
+	}
+	v.routes()
+}
+
+func (v *validator) oneOf(value string, list []string, path ...any) {
+	if value != "" && !slices.Contains(list, value) {
+		v.reject(v.at(path...), "%q is not one of %s", value, strings.Join(list, ", "))
+	}
+}
+
+func (v *validator) listen() {
+	l := v.file.Listen
+	if l.HTTP == "" && l.HTTPS == "" {
+		v.reject(v.at("listen"), "listen needs http or https")
+	}
+	if l.HTTPS != "" && v.file.TLS.Mode == "" {
+		v.reject(v.at("listen", "https"), "listen.https needs tls.mode: files, internal or acme")
+	}
+	for key, address := range map[string]string{"http": l.HTTP, "https": l.HTTPS, "metrics": l.Metrics} {
+		if address == "" {
+			continue
+		}
+		host, port, err := net.SplitHostPort(address)
+		if err == nil {
+			_, err = net.LookupPort("tcp", port)
+		}
+		if err == nil && host != "" && host != "localhost" {
+			_, err = netip.ParseAddr(host)
+		}
+		if err != nil {
+			v.reject(v.at("listen", key), "listen.%s: %q is not an address such as 127.0.0.1:8080 or :80", key, address)
+		}
+	}
+}
+
+func (v *validator) service(name string, s Service) {
+	here := []any{"services", name}
+	at := func(path ...any) *yaml.Node { return v.at(append(slices.Clone(here), path...)...) }
+	seen := map[string]bool{}
+	for i, t := range s.Targets {
+		if why := badTarget(t.URL); why != "" {
+			v.reject(at("targets", i, "url"), "services.%s.targets[%d]: %q %s", name, i, t.URL, why)
+		}
+		if seen[t.URL] {
+			v.reject(at("targets", i), "services.%s.targets[%d]: %q is given twice", name, i, t.URL)
+		}
+		seen[t.URL] = true
+		if t.Weight < 1 {
+			v.reject(at("targets", i, "weight"), "services.%s.targets[%d].weight must be 1 or more", name, i)
+		}
+	}
+	v.oneOf(s.Balance, []string{"least", "round_robin", "hash_client", "hash_cookie"}, append(here, "balance")...)
+	v.oneOf(s.Health.Protocol, []string{"http", "h2c", "grpc", "tcp"}, append(here, "health", "protocol")...)
+	if s.Balance == "hash_cookie" && s.Cookie == "" {
+		v.reject(at("balance"), "services.%s.balance hash_cookie needs cookie, the name of the cookie", name)
+	}
+	if !strings.HasPrefix(s.Health.Path, "/") {
+		v.reject(at("health", "path"), "services.%s.health.path: %q must start with \"/\"", name, s.Health.Path)
+	}
+	for key, n := range map[string]int{"rise": s.Health.Rise, "fall": s.Health.Fall} {
+		if n < 1 {
+			v.reject(at("health", key), "services.%s.health.%s must be 1 or more", name, key)
+		}
+	}
+	if s.Retry.Attempts < 1 {
+		v.reject(at("retry", "attempts"), "services.%s.retry.attempts must be 1 or more", name)
+	}
+	if s.Hold.Requests < 0 {
+		v.reject(at("hold", "requests"), "services.%s.hold.requests must be 1 or more", name)
+	}
+}
+
+func badTarget(text string) string {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Scheme == "":
+		return "is not a URL such as http://10.0.0.7:80"
+	case u.Scheme == "unix":
+		if u.Path == "" || u.Host != "" {
+			return "must be unix:///path/to/socket"
+		}
+		return ""
+	case !slices.Contains([]string{"http", "https", "h2c"}, u.Scheme):
+		return "must begin with http://, https://, h2c:// or unix://"
+	case u.Hostname() == "":
+		return "names no host"
+	case u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+		return "must be scheme, host and port alone"
+	}
+	return ""
+}
+
+func (v *validator) routes() {
+	first := map[string]int{}
+	for i, r := range v.file.Routes {
+		at := func(path ...any) *yaml.Node { return v.at(append([]any{"routes", i}, path...)...) }
+		if !strings.HasPrefix(r.Path, "/") {
+			v.reject(at("path"), "routes[%d].path: %q must start with \"/\"", i, r.Path)
+		}
+		if why := badHost(r.Host); why != "" {
+			v.reject(at("host"), "routes[%d].host: %q %s", i, r.Host, why)
+		}
+		switch _, known := v.file.Services[r.Service]; {
+		case r.Redirect == nil && r.Service == "":
+			v.reject(at(), "routes[%d] needs a service or a redirect", i)
+		case r.Redirect != nil && r.Service != "":
+			v.reject(at("redirect"), "routes[%d] has a service and a redirect; keep one", i)
+		case r.Redirect == nil && !known:
+			v.reject(at("service"), "routes[%d].service: %q is not listed under services%s", i, r.Service, hint(r.Service, slices.Sorted(maps.Keys(v.file.Services))))
+		}
+		if r.Redirect != nil {
+			if !slices.Contains([]int{301, 302, 303, 307, 308}, r.Redirect.Status) {
+				v.reject(at("redirect", "status"), "routes[%d].redirect.status: %d is not 301, 302, 303, 307 or 308", i, r.Redirect.Status)
+			}
+			if r.Redirect.Host == "" && r.Redirect.Path == "" {
+				v.reject(at("redirect"), "routes[%d].redirect needs host or path", i)
+			}
+			if r.Redirect.Path != "" && !strings.HasPrefix(r.Redirect.Path, "/") {
+				v.reject(at("redirect", "path"), "routes[%d].redirect.path: %q must start with \"/\"", i, r.Redirect.Path)
+			}
+		}
+		methods := slices.Sorted(slices.Values(r.Methods))
+		for j, m := range r.Methods {
+			if m == "" || strings.ContainsFunc(m, func(c rune) bool { return c < 'A' || c > 'Z' }) {
+				v.reject(at("methods", j), "routes[%d].methods: %q is not a method in capitals", i, m)
+			}
+		}
+		key := fmt.Sprint(strings.ToLower(r.Host), r.Path, methods, r.Headers)
+		if before, taken := first[key]; taken {
+			v.reject(at(), "routes[%d] is for the same place as routes[%d] at line %d", i, before, v.at("routes", before).Line)
+		} else {
+			first[key] = i
+		}
+	}
+}
+
+func badHost(host string) string {
+	name := strings.TrimPrefix(host, "*.")
+	switch {
+	case host == "*":
+		return ""
+	case name == "", strings.Contains(name, "*"):
+		return "must be exact, *.example.org, or *"
+	case strings.ContainsAny(name, "/:@ ") && !strings.HasPrefix(name, "["):
+		return "must be a name alone, without scheme, port or path"
+	}
+	return ""
+}
