@@ -1,0 +1,233 @@
+// Package proxy is the request path: look up, lease, forward through
+// httputil.ReverseProxy, and say which failure is which answer.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log"
+	"net/http"
+	"net/http/httputil"
+	"net/textproto"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+
+	"pomodoro.cc/gateway/transport"
+	"pomodoro.cc/gateway/upstream"
+)
+
+// Route is what a request was matched to. It never changes.
+type Route struct {
+	Name, Service string
+	Slot          *upstream.Slot
+	Strip         string            // prefix taken off before the target sees the path
+	SetHeaders    map[string]string // fields of the answer
+	Upgrades      []string          // protocols that may be upgraded to, lower case
+	AllowHeaders  []string          // fields passed on that are dropped by default, canonical
+	HashCookie    string            // key of Hash balance; empty: the visitor's address
+	Retry         Retry
+	Hold          Hold
+
+	// Suspect is told of a target that could not be reached, so that it is
+	// checked at once rather than at the next tick. Ejected and Retried count.
+	Suspect func(*upstream.Target, error)
+	Ejected func()
+	Retried func()
+}
+
+// Hold bounds the waiting for a healthy target.
+type Hold struct {
+	For      time.Duration
+	Requests int
+	Body     int64 // bytes of a body kept for a further attempt
+}
+
+// Retry bounds repeated attempts; Budget is shared by the routes of a service.
+type Retry struct {
+	Attempts int
+	Budget   *Budget
+}
+
+// Handler forwards requests. Lookup is a function so that a test can state the
+// routing it needs in one line; its error may be an *Answer.
+type Handler struct {
+	Lookup func(*http.Request) (*Route, error)
+	proxy  httputil.ReverseProxy
+}
+
+// New returns a Handler that routes by lookup. Faults that only a developer can
+// act on go to faults.
+func New(lookup func(*http.Request) (*Route, error), faults *log.Logger) *Handler {
+	h := &Handler{Lookup: lookup}
+	h.proxy = httputil.ReverseProxy{
+		Rewrite:        rewrite,
+		Transport:      service{},
+		FlushInterval:  -1, // a proxy adds no latency of its own to a stream
+		ErrorLog:       faults,
+		BufferPool:     buffers{},
+		ModifyResponse: check,
+		ErrorHandler:   h.failed,
+	}
+	return h
+}
+
+// ServeHTTP is the request path: look up, lease, forward. The lease is taken in
+// service.RoundTrip, below ReverseProxy, so that a retry can take another.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	route, err := h.Lookup(r)
+	if err != nil {
+		h.failed(w, r, err)
+		return
+	}
+	From(r).Route = route
+	h.proxy.ServeHTTP(&writer{ResponseWriter: w, x: From(r)}, r)
+}
+
+// rewrite makes the request that a target sees. ReverseProxy has removed
+// hop-by-hop fields and the visitor's X-Forwarded-* already.
+func rewrite(p *httputil.ProxyRequest) {
+	x := From(p.In)
+	out, route := p.Out.Header, x.Route
+	// ReverseProxy drops queries that it cannot parse: the target decides.
+	p.Out.URL.RawQuery, p.Out.URL.ForceQuery = p.In.URL.RawQuery, p.In.URL.ForceQuery
+	if route.Strip != "" {
+		strip(p.Out, route.Strip)
+	}
+	for name := range out {
+		if drops(name) && !contains(route.AllowHeaders, name) {
+			delete(out, name)
+		}
+	}
+	if up := strings.ToLower(out.Get("Upgrade")); up != "" {
+		// RFC 6455 4.1: GET and no body. Anything else would open a tunnel past the routes.
+		if p.In.Method != http.MethodGet || p.In.ContentLength != 0 || !contains(route.Upgrades, up) {
+			out.Del("Upgrade")
+			out.Del("Connection")
+		}
+	}
+	out.Del("Http2-Settings")
+	client, host := x.ClientIP, p.In.Host
+	if x.Trusted {
+		if before := p.In.Header.Values("X-Forwarded-For"); len(before) > 0 {
+			client = strings.Join(before, ", ") + ", " + client
+		}
+		if before := p.In.Header.Get("X-Forwarded-Host"); before != "" {
+			host = before
+		}
+	}
+	out["X-Forwarded-For"] = []string{client}
+	out["X-Real-Ip"] = []string{x.ClientIP}
+	out["X-Forwarded-Host"] = []string{host}
+	out["X-Forwarded-Proto"] = []string{"http"}
+	if x.HTTPS {
+		out["X-Forwarded-Proto"] = []string{"https"}
+	}
+	out["X-Request-Id"] = []string{x.ID}
+	p.Out.Trailer = nil
+	for name := range p.In.Trailer {
+		if httpguts.ValidTrailerHeader(name) && !forwarding(name) {
+			if p.Out.Trailer == nil {
+				p.Out.Trailer = http.Header{}
+			}
+			p.Out.Trailer[name] = nil
+		}
+	}
+}
+
+// strip takes a prefix off the path, on the escaped form too.
+func strip(r *http.Request, prefix string) {
+	cut := func(path string) string {
+		return "/" + strings.TrimPrefix(strings.TrimPrefix(path, strings.TrimSuffix(prefix, "/")), "/")
+	}
+	r.URL.Path = cut(r.URL.Path)
+	if r.URL.RawPath != "" {
+		r.URL.RawPath = cut(r.URL.RawPath)
+	}
+}
+
+// drops tells whether a request's field means something to some applications
+// that only a proxy of theirs may say.
+func drops(name string) bool {
+	if strings.ContainsRune(name, '_') || forwarding(name) {
+		return true
+	}
+	switch name {
+	case "X-Original-Url", "X-Rewrite-Url", "X-Original-Host", "X-Original-Uri", "Proxy":
+		return true
+	}
+	return false
+}
+
+func forwarding(name string) bool {
+	name = textproto.CanonicalMIMEHeaderKey(name)
+	return strings.HasPrefix(name, "X-Forwarded-") || name == "Forwarded" || name == "X-Real-Ip" || name == "X-Request-Id" || name == "Host"
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+var errBadAnswer = errors.New("target answered with a field that is no valid HTTP")
+
+// check refuses answers that would confuse the visitor's side, and adds the
+// route's own fields.
+func check(res *http.Response) error {
+	for _, values := range res.Header {
+		for _, v := range values {
+			if !httpguts.ValidHeaderFieldValue(v) {
+				return errBadAnswer
+			}
+		}
+	}
+	x := fromContext(res.Request.Context())
+	for name, value := range x.Route.SetHeaders {
+		res.Header.Set(name, value)
+	}
+	return nil
+}
+
+// failed says which failure is which answer.
+func (h *Handler) failed(w http.ResponseWriter, r *http.Request, err error) {
+	var own *Answer
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &own):
+	case r.Context().Err() != nil:
+		// 499 as nginx writes it: nobody is there to read an answer.
+		own = &Answer{Status: 499, Reason: "client_left", Text: "the visitor left"}
+	case errors.Is(err, upstream.ErrCut):
+		own = &Answer{Status: http.StatusServiceUnavailable, Reason: "cut", Text: "the target went away while it worked on this", RetryAfter: 1}
+	case errors.As(err, &tooLarge):
+		own = &Answer{Status: http.StatusRequestEntityTooLarge, Reason: "too_large", Text: "the body is larger than this site takes"}
+	case errors.Is(err, upstream.ErrHoldFull):
+		own = &Answer{Status: http.StatusServiceUnavailable, Reason: "hold_full", Text: "the service is not available now", RetryAfter: 2}
+	case errors.Is(err, upstream.ErrHoldTimeout), errors.Is(err, upstream.ErrNoTarget):
+		own = &Answer{Status: http.StatusServiceUnavailable, Reason: "hold_timeout", Text: "the service is not available now", RetryAfter: 2}
+	case timeout(err):
+		own = &Answer{Status: http.StatusGatewayTimeout, Reason: "target_timeout", Text: "the service took too long to answer"}
+	case transport.NeverSent(err):
+		own = &Answer{Status: http.StatusBadGateway, Reason: "connect_failed", Text: "the service cannot be reached", RetryAfter: 1}
+	case errors.Is(err, errBadAnswer), malformed(err):
+		own = &Answer{Status: http.StatusBadGateway, Reason: "bad_answer", Text: "the service gave no valid answer"}
+	default:
+		own = &Answer{Status: http.StatusBadGateway, Reason: "target_reset", Text: "the service broke off", RetryAfter: 1}
+	}
+	Fail(w, r, own)
+}
+
+func timeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
+}
+
+func malformed(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "malformed") || strings.Contains(text, "server response headers exceeded") || strings.Contains(text, "transfer encoding") || strings.Contains(text, "bad Content-Length")
+}

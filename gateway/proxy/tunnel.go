@@ -1,0 +1,207 @@
+package proxy
+
+import (
+	"bufio"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+)
+
+// goingAway is a WebSocket close frame with code 1012, service restart (IANA's
+// registry for RFC 6455 11.7): the visitor's program should connect again.
+var goingAway = []byte{0x88, 2, 0x03, 0xf4}
+
+// goingAwayMasked says the same to the target, masked as RFC 6455 5.1 wants it
+// of a client; the key is zero, since there is nothing to hide.
+var goingAwayMasked = []byte{0x88, 0x82, 0, 0, 0, 0, 0x03, 0xf4}
+
+// frames follows WebSocket frames in a stream of bytes, just far enough to know
+// where one ends (RFC 6455 5.2).
+type frames struct {
+	head []byte // of the frame under way, as far as it has come
+	left uint64 // bytes of its payload to come
+}
+
+// border tells whether the bytes so far end with a whole frame.
+func (f *frames) border() bool { return len(f.head) == 0 && f.left == 0 }
+
+// next returns how many of p's bytes belong to the frame under way, and follows them.
+func (f *frames) next(p []byte) int {
+	n := 0
+	for n < len(p) && f.left == 0 {
+		f.head = append(f.head, p[n])
+		n++
+		need, payload := frameHead(f.head)
+		if need == len(f.head) {
+			f.head, f.left = f.head[:0], payload
+			if payload == 0 {
+				return n
+			}
+		}
+	}
+	body := min(uint64(len(p)-n), f.left)
+	f.left -= body
+	return n + int(body)
+}
+
+// frameHead returns the length of a frame's head as far as its first bytes tell,
+// and once it is whole the length of the payload.
+func frameHead(b []byte) (need int, payload uint64) {
+	if len(b) < 2 {
+		return 2, 0
+	}
+	need = 2
+	n := b[1] & 0x7f
+	switch n {
+	case 126:
+		need += 2
+	case 127:
+		need += 8
+	}
+	at := need
+	if b[1]&0x80 != 0 {
+		need += 4
+	}
+	if len(b) < need {
+		return need, 0
+	}
+	switch n {
+	case 126:
+		return need, uint64(binary.BigEndian.Uint16(b[2:]))
+	case 127:
+		return need, binary.BigEndian.Uint64(b[at-8:]) &^ (1 << 63)
+	}
+	return need, uint64(n)
+}
+
+// side is one direction of a tunnel: whole frames until told to say goodbye.
+type side struct {
+	mu     sync.Mutex // guards the fields below and the order of writes
+	frames frames
+	bye    []byte // to be written at the next border
+	ended  bool
+}
+
+// write passes p on to w. Once a goodbye is due it is written at the next frame
+// border and everything after it is dropped.
+func (s *side) write(w io.Writer, p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for at := 0; at < len(p); {
+		if s.ended {
+			return len(p), nil
+		}
+		n := 0
+		if s.bye == nil { // everything, but know where frames end
+			for n < len(p)-at {
+				n += s.frames.next(p[at+n:])
+			}
+		} else {
+			n = s.frames.next(p[at:])
+		}
+		if _, err := w.Write(p[at : at+n]); err != nil {
+			return at, err
+		}
+		at += n
+		s.flush(w)
+	}
+	return len(p), nil
+}
+
+func (s *side) flush(w io.Writer) {
+	if s.bye != nil && !s.ended && s.frames.border() {
+		s.ended = true
+		w.Write(s.bye) // who does not get it is gone already
+	}
+}
+
+func (s *side) goodbye(w io.Writer, frame []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bye = frame
+	s.flush(w)
+}
+
+// tunnel is an upgraded connection: ReverseProxy copies between it, the
+// target's side, and visitor, the other one.
+type tunnel struct {
+	*leased
+	target io.ReadWriteCloser
+	stop   func() bool
+	toward side // towards the target
+
+	mu      sync.Mutex // guards visitor
+	visitor *visitor
+}
+
+// Write passes the visitor's bytes to the target.
+func (t *tunnel) Write(p []byte) (int, error) { return t.toward.write(t.target, p) }
+
+// Close ends the tunnel and releases the lease.
+func (t *tunnel) Close() error {
+	t.stop()
+	return t.leased.Close()
+}
+
+// goodbye lets both ends go, each at a frame border of its own direction. The
+// target answers the close frame, or the drain's patience ends.
+func (t *tunnel) goodbye() {
+	t.mu.Lock()
+	v := t.visitor
+	t.mu.Unlock()
+	go func() { // a visitor who does not read must not hold up the others
+		if v != nil {
+			v.away.goodbye(v.Conn, goingAway)
+		}
+		t.toward.goodbye(t.target, goingAwayMasked)
+	}()
+}
+
+// visitor is the hijacked connection of an upgraded request. Bytes that the
+// visitor sent along with the upgrade are in buffered, and come first.
+type visitor struct {
+	net.Conn
+	buffered *bufio.Reader
+	away     side
+}
+
+// Read gives what the server had read ahead, then the connection's own bytes.
+func (v *visitor) Read(p []byte) (int, error) {
+	if v.buffered != nil {
+		if n := v.buffered.Buffered(); n > 0 {
+			return v.buffered.Read(p[:min(n, len(p))])
+		}
+		v.buffered = nil
+	}
+	return v.Conn.Read(p)
+}
+
+// Write passes the target's bytes to the visitor.
+func (v *visitor) Write(p []byte) (int, error) { return v.away.write(v.Conn, p) }
+
+// writer keeps what ReverseProxy would lose of a hijacked connection.
+type writer struct {
+	http.ResponseWriter
+	x *Exchange
+}
+
+// Unwrap lets http.ResponseController find Flush and the deadlines.
+func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Hijack hands the connection to ReverseProxy's copying, wrapped so that no byte
+// is lost and a goodbye can be said at a frame border.
+func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	v := &visitor{Conn: c, buffered: rw.Reader}
+	if t := w.x.tunnel; t != nil {
+		t.mu.Lock()
+		t.visitor = v
+		t.mu.Unlock()
+	}
+	return v, rw, nil
+}
