@@ -1,0 +1,241 @@
+package edge
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"strconv"
+)
+
+// listener gives connections that look at request heads before net/http does.
+//
+// net/http forgives what RFC 9112 lets a server forgive: both framings in one
+// head (6.1), a line ended by a bare LF (2.2), a folded field (5.2). A proxy must
+// not: whoever stands before it may have read the same bytes another way. Such a
+// head is spoiled on its way in, so that net/http answers 400 and closes.
+type listener struct{ net.Listener }
+
+// Accept returns the next connection.
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	if tcp, ok := c.(*net.TCPConn); ok {
+		return &conn{TCPConn: tcp}, nil
+	}
+	return c, nil
+}
+
+// conn is a connection whose request heads are looked at. It keeps every method
+// of the TCP connection, ReadFrom for splice among them.
+type conn struct {
+	*net.TCPConn
+	framing framing
+	spoiled []byte // still to be read in place of what the visitor sent
+	over    bool
+}
+
+// spoil makes any line that it ends or begins an invalid one.
+var spoil = []byte("\x00 refused\r\n\r\n")
+
+// Read reads, and spoils a head that is ambiguous.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.over {
+		if len(c.spoiled) == 0 {
+			return 0, io.EOF
+		}
+		n := copy(p, c.spoiled)
+		c.spoiled = c.spoiled[n:]
+		return n, nil
+	}
+	n, err := c.TCPConn.Read(p)
+	if good, ok := c.framing.follow(p[:n]); !ok {
+		c.over, c.spoiled = true, spoil
+		if good == 0 {
+			return c.Read(p)
+		}
+		return good, nil
+	}
+	return n, err
+}
+
+// stage is what the next byte belongs to.
+type stage int
+
+const (
+	head stage = iota
+	fixed
+	chunkSize
+	chunkData
+	trailer
+	tunnel // not ours to look at any more
+)
+
+// framing follows the requests of one connection, in whatever pieces they come.
+type framing struct {
+	stage stage
+	line  []byte // the line under way, its first bytes
+	long  bool   // the line is longer than line
+	cr    bool   // the last byte of the line was CR
+	left  int64  // bytes of the body or chunk to come
+
+	lines                       int
+	length, coded, upgrade, bad bool
+	size                        int64
+}
+
+const lineKept = 64 // enough for the fields that say how a body is framed
+
+// follow looks at p. When a head turns out ambiguous, good is how much of p may
+// still be delivered: everything before the end of the line that did it.
+func (f *framing) follow(p []byte) (good int, ok bool) {
+	for at := 0; at < len(p); {
+		switch f.stage {
+		case tunnel:
+			return len(p), true
+		case fixed, chunkData:
+			n := min(int64(len(p)-at), f.left)
+			at += int(n)
+			if f.left -= n; f.left == 0 {
+				if f.stage == fixed {
+					f.next()
+				} else {
+					f.stage = chunkSize
+				}
+			}
+			continue
+		}
+		if f.upgrade && f.stage == head && f.lines == 0 && len(f.line) == 0 {
+			if !methodByte(p[at]) {
+				f.stage = tunnel // frames that came along with an upgrade
+				continue
+			}
+			f.upgrade = false
+		}
+		end := bytes.IndexByte(p[at:], '\n')
+		if end < 0 {
+			f.keep(p[at:])
+			return len(p), true
+		}
+		f.keep(p[at : at+end])
+		good, at = at+end, at+end+1
+		if !f.endLine() {
+			if f.cr && good > 0 && p[good-1] == '\r' {
+				good-- // so that the spoil stands on the line itself
+			}
+			return good, false
+		}
+	}
+	return len(p), true
+}
+
+func methodByte(b byte) bool {
+	return b >= 'A' && b <= 'Z' || b >= 'a' && b <= 'z' || b == '\r' || b == '\n'
+}
+
+func (f *framing) keep(p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	f.cr = p[len(p)-1] == '\r'
+	room := lineKept - len(f.line)
+	f.long = f.long || len(p) > room
+	f.line = append(f.line, p[:min(len(p), room)]...)
+}
+
+// endLine judges a whole line; false refuses the head.
+func (f *framing) endLine() bool {
+	line, cr := f.line, f.cr
+	f.cr, f.line = false, f.line[:0]
+	long := f.long
+	f.long = false
+	if !long && cr {
+		line = line[:len(line)-1]
+	}
+	if f.stage == head {
+		if !cr {
+			return false // a bare LF
+		}
+		f.cr = true
+		ok := f.headLine(line, long)
+		if ok {
+			f.cr = false
+		}
+		return ok
+	}
+	switch f.stage {
+	case chunkSize:
+		digits, _, _ := bytes.Cut(line, []byte(";"))
+		if len(digits) == 0 {
+			return true // the end of the line after a chunk's data
+		}
+		n, err := strconv.ParseInt(string(bytes.TrimSpace(digits)), 16, 64)
+		switch {
+		case err != nil || n < 0:
+			f.stage = tunnel // net/http refuses it and closes
+		case n == 0:
+			f.stage = trailer
+		default:
+			f.stage, f.left = chunkData, n
+		}
+	case trailer:
+		if len(line) == 0 {
+			f.next()
+		}
+	}
+	return true
+}
+
+func (f *framing) headLine(line []byte, long bool) bool {
+	if len(line) == 0 && !long {
+		if f.lines == 0 {
+			return true // an empty line before a request (RFC 9112 2.2)
+		}
+		return f.endHead()
+	}
+	f.lines++
+	if line[0] == ' ' || line[0] == '\t' {
+		return false // folded, or before the first field
+	}
+	name, value, found := bytes.Cut(line, []byte(":"))
+	if !found || f.lines == 1 {
+		return true
+	}
+	value = bytes.TrimSpace(value)
+	switch {
+	case bytes.EqualFold(name, []byte("Content-Length")):
+		n, err := strconv.ParseInt(string(value), 10, 64)
+		f.bad = f.bad || err != nil || long
+		f.length, f.size = true, n
+	case bytes.EqualFold(name, []byte("Transfer-Encoding")):
+		f.coded = true
+	case bytes.EqualFold(name, []byte("Upgrade")):
+		f.upgrade = true
+	}
+	return true
+}
+
+func (f *framing) endHead() bool {
+	switch {
+	case f.length && f.coded:
+		return false
+	case f.bad:
+		f.stage = tunnel // net/http refuses it and closes
+	case f.coded:
+		f.stage = chunkSize
+	case f.size > 0:
+		f.stage, f.left = fixed, f.size
+	default:
+		f.next()
+		return true
+	}
+	f.lines, f.upgrade = 0, false
+	f.length, f.coded, f.bad, f.size = false, false, false, 0
+	return true
+}
+
+func (f *framing) next() {
+	f.stage, f.lines = head, 0
+	f.length, f.coded, f.bad, f.size = false, false, false, 0
+}

@@ -1,0 +1,114 @@
+package edge
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// through feeds raw to a framing in pieces of the given size.
+func refusedIn(raw string, size int) bool {
+	f := new(framing)
+	for at := 0; at < len(raw); at += size {
+		if _, ok := f.follow([]byte(raw[at:min(at+size, len(raw))])); !ok {
+			return true
+		}
+	}
+	return false
+}
+
+var requests = map[string]struct {
+	raw     string
+	refused bool
+}{
+	"two plain requests":              {"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", false},
+	"a body by length, then a next":   {"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhe\nloGET / HTTP/1.1\r\n\r\n", false},
+	"a chunked body, then a next":     {"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;x\r\nhe\nlo\r\n0\r\nX: y\r\n\r\nGET / HTTP/1.1\r\n\r\n", false},
+	"both framings":                   {"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", true},
+	"both framings in the second":     {"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhelloPOST / HTTP/1.1\r\ntransfer-encoding: x\r\ncontent-length: 5\r\n\r\n", true},
+	"both framings after chunks":      {"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\nPOST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", true},
+	"a bare LF":                       {"GET / HTTP/1.1\r\nX: a\nY: b\r\n\r\n", true},
+	"a folded field":                  {"GET / HTTP/1.1\r\nX: a\r\n b\r\n\r\n", true},
+	"frames behind an upgrade":        {"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n\x81\x01\n \n", false},
+	"a request behind an upgrade":     {"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\nPOST / HTTP/1.1\r\nX: a\nY: b\r\n\r\n", true},
+	"an empty line before a request":  {"\r\nGET / HTTP/1.1\r\n\r\n", false},
+	"a long field is no other field":  {"GET / HTTP/1.1\r\nX: " + strings.Repeat("a", 300) + "\r\nContent-Length: 0\r\n\r\n", false},
+	"a long line that is folded, too": {"GET / HTTP/1.1\r\nX: " + strings.Repeat("a", 300) + "\r\n\tb\r\n\r\n", true},
+}
+
+func TestFraming_AmbiguousHeadsAreRefusedInEverySplit(t *testing.T) {
+	for name, c := range requests {
+		t.Run(name, func(t *testing.T) {
+			for size := 1; size <= len(c.raw); size++ {
+				if got := refusedIn(c.raw, size); got != c.refused {
+					t.Fatalf("in pieces of %d: refused = %v, want %v", size, got, c.refused)
+				}
+			}
+		})
+	}
+}
+
+func TestFraming_ARefusedHeadIsAnswered400AndTheConnectionCloses(t *testing.T) {
+	for name, c := range requests {
+		if !c.refused {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			answers := exchange(t, c.raw)
+			if !strings.Contains(answers, "HTTP/1.1 400 Bad Request\r\n") || !strings.Contains(answers, "Connection: close") {
+				t.Errorf("answers = %q", answers)
+			}
+		})
+	}
+}
+
+// exchange sends raw to a server and returns everything until it closes.
+func exchange(t *testing.T, raw string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) }), Options{})
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	defer func() { s.server.Close(); <-served }()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if !strings.HasPrefix(raw, "GET") && !strings.HasPrefix(raw, "POST") {
+		t.Fatal("the scene wants a request")
+	}
+	if _, err := io.WriteString(c, strings.Replace(raw, " HTTP/1.1\r\n", " HTTP/1.1\r\nHost: a\r\n", -1)); err != nil {
+		t.Fatal(err)
+	}
+	answers, _ := io.ReadAll(c) // a reset after the answer is an end, too
+	return string(answers)
+}
+
+func FuzzFraming(f *testing.F) {
+	for _, c := range requests {
+		f.Add(c.raw, 3)
+	}
+	f.Fuzz(func(t *testing.T, raw string, size int) {
+		if size < 1 {
+			return
+		}
+		if whole, pieces := refusedIn(raw, len(raw)+1), refusedIn(raw, size); whole != pieces {
+			t.Errorf("refused as a whole: %v; in pieces of %d: %v", whole, size, pieces)
+		}
+	})
+}
+
+func BenchmarkFraming(b *testing.B) {
+	raw := []byte("GET /quick?x=1 HTTP/1.1\r\nHost: app.test\r\nUser-Agent: bench\r\nAccept: */*\r\nCookie: a=b\r\n\r\n")
+	f := new(framing)
+	b.ReportAllocs()
+	for b.Loop() {
+		f.follow(raw)
+	}
+}
