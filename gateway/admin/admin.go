@@ -1,0 +1,227 @@
+// Package admin is the API that operators and CI use, on a unix socket: what
+// runs, what is in force, and the verbs that change it. It is given the verbs
+// and decides nothing.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Verbs are what the API can do.
+type Verbs struct {
+	Status func() Status
+	Config func() ([]byte, error)      // the file in force, as written
+	Reload func(context.Context) error // one problem per line
+}
+
+// Status is what runs now.
+type Status struct {
+	Version  string       `json:"version"`
+	Started  time.Time    `json:"started"`
+	PID      int          `json:"pid"`
+	Ready    bool         `json:"ready"`
+	Reload   ReloadStatus `json:"last_reload"`
+	Services []Service    `json:"services"`
+}
+
+// ReloadStatus is what became of the last reload.
+type ReloadStatus struct {
+	At    time.Time `json:"at"`
+	OK    bool      `json:"ok"`
+	Error string    `json:"error,omitempty"`
+}
+
+// Service is a service with the pool that serves it.
+type Service struct {
+	Name     string   `json:"name"`
+	InFlight int      `json:"in_flight"`
+	Streams  int      `json:"streams"`
+	Held     int      `json:"held"`
+	Targets  []Target `json:"targets"`
+}
+
+// Target is one address and what is known of it.
+type Target struct {
+	URL       string `json:"url"`
+	Version   string `json:"version,omitempty"`
+	Health    string `json:"health"`
+	LastError string `json:"last_error,omitempty"`
+	Ejected   bool   `json:"ejected"`
+	InFlight  int    `json:"in_flight"`
+}
+
+// Problem is an error answer (RFC 9457).
+type Problem struct {
+	Title    string   `json:"title"`
+	Status   int      `json:"status"`
+	Detail   string   `json:"detail"`
+	Problems []string `json:"problems,omitempty"`
+}
+
+// New returns the API over v.
+func New(v Verbs) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, v.Status()) })
+	mux.HandleFunc("GET /v1/config", func(w http.ResponseWriter, _ *http.Request) {
+		source, err := v.Config()
+		if err != nil {
+			refuse(w, http.StatusInternalServerError, err.Error())
+			return
+		}
+		w.Header().Set("Content-Type", "application/yaml")
+		w.Write(source)
+	})
+	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
+		if err := v.Reload(r.Context()); err != nil {
+			answer(w, http.StatusUnprocessableEntity, Problem{Title: "reload refused", Status: http.StatusUnprocessableEntity,
+				Detail: "the running configuration goes on", Problems: strings.Split(err.Error(), "\n")})
+			return
+		}
+		answer(w, http.StatusOK, v.Status().Reload)
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// A page in a browser must not reach this through somebody's proxy.
+		if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" || r.Host != "admin" && r.Host != "localhost" {
+			refuse(w, http.StatusForbidden, "the admin API does not talk to browsers; the Host must be admin")
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(v) // who left does not read it
+}
+
+func refuse(w http.ResponseWriter, status int, why string) {
+	answer(w, status, Problem{Title: http.StatusText(status), Status: status, Detail: why})
+}
+
+// Readiness answers /livez, always, and /readyz, by ready.
+func Readiness(ready func() bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/readyz") && !ready() {
+			http.Error(w, "not ready", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+}
+
+// longest is what the kernel takes as the path of a unix socket (unix(7)).
+const longest = 107
+
+// Listen opens the socket with mode 0660. One that a dead process left is
+// replaced; one that answers is another gateway's.
+func Listen(path string) (net.Listener, error) {
+	if len(path) > longest {
+		return nil, fmt.Errorf("socket %s: the path is longer than %d bytes; set admin.socket to a shorter one", path, longest)
+	}
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("socket %s: another gateway answers there; stop it, or set admin.socket", path)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	// In a folder of our own first: there is no moment with a wider mode.
+	private, err := os.MkdirTemp(filepath.Dir(path), ".s")
+	if err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	defer os.RemoveAll(private)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(private, "s"), Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	l.SetUnlinkOnClose(false)
+	if err := errors.Join(os.Chmod(filepath.Join(private, "s"), 0o660), os.Rename(filepath.Join(private, "s"), path)); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	return &socket{UnixListener: l, path: path}, nil
+}
+
+// socket removes its file when it is closed.
+type socket struct {
+	*net.UnixListener
+	path string
+}
+
+// Close closes the listener and removes the file.
+func (s *socket) Close() error {
+	os.Remove(s.path) // a successor replaces one that stays
+	return s.UnixListener.Close()
+}
+
+// ErrUnreachable says that no gateway answered at the socket.
+var ErrUnreachable = errors.New("gateway not reachable")
+
+// Client speaks to a running gateway.
+type Client struct {
+	socket string
+	http   http.Client
+}
+
+// NewClient returns a Client of the gateway at socket; it connects when asked.
+func NewClient(socket string) *Client {
+	c := &Client{socket: socket}
+	c.http.Transport = &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+	return c
+}
+
+// Do sends one request. A refusal of the gateway is a *Refusal, no gateway
+// ErrUnreachable.
+func (c *Client) Do(ctx context.Context, method, path string) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://admin"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.http.Do(r)
+	switch {
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("%w: no permission for socket %s; run as its owner or group", ErrUnreachable, c.socket)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("%w: nobody answers at socket %s; start the gateway, or name its socket with --socket", ErrUnreachable, c.socket)
+	case err != nil:
+		return nil, fmt.Errorf("%w: socket %s: %w", ErrUnreachable, c.socket, err)
+	}
+	if res.StatusCode >= 400 {
+		defer res.Body.Close()
+		refusal := new(Refusal)
+		if err := json.NewDecoder(res.Body).Decode(&refusal.Problem); err != nil {
+			refusal.Problem = Problem{Title: res.Status, Status: res.StatusCode}
+		}
+		return nil, refusal
+	}
+	return res, nil
+}
+
+// Refusal is the gateway's own no.
+type Refusal struct{ Problem Problem }
+
+// Error lists everything that is wrong.
+func (r *Refusal) Error() string {
+	if len(r.Problem.Problems) > 0 {
+		return strings.Join(r.Problem.Problems, "\n")
+	}
+	return r.Problem.Title + ": " + r.Problem.Detail
+}
