@@ -1,0 +1,29 @@
+package store
+
+import "time"
+
+// Pomodoro is one entry: the interval [StartedAt, End). Times are UTC, in whole
+// milliseconds.
+type Pomodoro struct {
+	ID           string      `json:"id"`
+	Type         string      `json:"type"`
+	Minutes      int         `json:"minutes"`
+	StartedAt    time.Time   `json:"startedAt"`
+	CancelledAt  *time.Time  `json:"cancelledAt,omitempty"`
+	Tags         []string    `json:"tags"`
+	Distractions []time.Time `json:"distractions"`
+}
+
+// PlannedEnd is when the timer would ring.
+func (p Pomodoro) PlannedEnd() time.Time {
+	return p.StartedAt.Add(time.Duration(p.Minutes) * time.Minute)
+}
+
+// End is when the entry ended: the planned end, or earlier when it was
+// cancelled.
+func (p Pomodoro) End() time.Time {
+	if p.CancelledAt != nil {
+		return *p.CancelledAt
+	}
+	return p.PlannedEnd()
+}

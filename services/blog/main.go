@@ -1,0 +1,43 @@
+// Command blog serves the posts of pomodoro.cc, rendered once at the start.
+package main
+
+import (
+	"embed"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+
+	"pomodoro.cc/services/internal/service"
+)
+
+//go:embed posts pages templates
+var files embed.FS
+
+func main() { os.Exit(service.Main("blog", "127.0.0.1:4000", open)) }
+
+func open(env *service.Env, log *slog.Logger) (service.Site, error) {
+	site := strings.TrimSuffix(env.String("SITE_URL", "https://pomodoro.cc"), "/")
+	if u, err := url.Parse(site); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		env.Reject("SITE_URL", "%q is not an address such as https://pomodoro.cc", site)
+	}
+	drafts := env.Bool("BLOG_DRAFTS")
+	if env.Err() != nil {
+		return service.Site{}, nil // told by the caller
+	}
+	return newSite(files, site, drafts, log)
+}
+
+func newSite(files fs.FS, site string, drafts bool, log *slog.Logger) (service.Site, error) {
+	posts, err := readPosts(files, "posts", drafts)
+	if err != nil {
+		return service.Site{}, err
+	}
+	b, err := render(files, site, posts)
+	if err != nil {
+		return service.Site{}, err
+	}
+	log.Info("rendered", "posts", len(posts), "drafts", drafts)
+	return service.Site{Handler: b}, nil
+}

@@ -1,0 +1,87 @@
+package content
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	text    = []byte(strings.Repeat("a tomato is red. ", 100))
+	written = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+)
+
+func ask(f *File, method string, header http.Header) *http.Response {
+	r := httptest.NewRequest(method, "/", nil)
+	r.Header = header
+	w := httptest.NewRecorder()
+	f.ServeHTTP(w, r)
+	return w.Result()
+}
+
+func TestFile_TheVisitorWhoHasItGets304(t *testing.T) {
+	f := New(text, "text/plain", Brief, written)
+	first := ask(f, "GET", http.Header{})
+	for name, header := range map[string]http.Header{
+		"by ETag": {"If-None-Match": {first.Header.Get("Etag")}},
+		"by time": {"If-Modified-Since": {first.Header.Get("Last-Modified")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := ask(f, "GET", header).StatusCode; got != http.StatusNotModified {
+				t.Errorf("status = %d, want 304", got)
+			}
+		})
+	}
+}
+
+func TestFile_GzipOnlyForThoseWhoTakeIt(t *testing.T) {
+	f := New(text, "text/plain", Brief, written)
+	for name, c := range map[string]struct {
+		accept, want string
+	}{
+		"asked for":            {"br, gzip", "gzip"},
+		"anything goes":        {"*", "gzip"},
+		"not asked for":        {"", ""},
+		"refused":              {"gzip;q=0, *", ""},
+		"another one":          {"br", ""},
+		"with a small quality": {"gzip; q=0.1", "gzip"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			resp := ask(f, "GET", http.Header{"Accept-Encoding": {c.accept}})
+			if got := resp.Header.Get("Content-Encoding"); got != c.want {
+				t.Fatalf("Content-Encoding = %q, want %q", got, c.want)
+			}
+			body := io.Reader(resp.Body)
+			if c.want == "gzip" {
+				z, err := gzip.NewReader(body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body = z
+			}
+			if got, err := io.ReadAll(body); err != nil || !bytes.Equal(got, text) {
+				t.Errorf("body of %d bytes, error %v, want the text of %d", len(got), err, len(text))
+			}
+		})
+	}
+}
+
+func TestFile_OnlyReadingIsAllowed(t *testing.T) {
+	if got := ask(New(text, "text/plain", Brief, written), "POST", http.Header{}); got.StatusCode != 405 || got.Header.Get("Allow") == "" {
+		t.Errorf("POST: %d, Allow %q, want 405 with Allow", got.StatusCode, got.Header.Get("Allow"))
+	}
+}
+
+func TestFile_TheTwoFormsHaveDifferentETags(t *testing.T) {
+	f := New(text, "text/plain", Brief, written)
+	plain := ask(f, "GET", http.Header{}).Header.Get("Etag")
+	packed := ask(f, "GET", http.Header{"Accept-Encoding": {"gzip"}}).Header.Get("Etag")
+	if plain == packed {
+		t.Errorf("both are %s", plain)
+	}
+}
