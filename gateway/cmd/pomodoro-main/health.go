@@ -1,0 +1,29 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func healthCommand() *cobra.Command {
+	return &cobra.Command{Use: "health URL", Short: "Ask a URL; exit 0 when it answers 2xx (for container health checks)", Args: exactly(1, "one URL"),
+		Example: "  pomodoro-main health http://127.0.0.1:9090/readyz",
+		RunE: func(c *cobra.Command, args []string) error {
+			r, err := http.NewRequestWithContext(c.Context(), http.MethodGet, args[0], nil)
+			if err != nil {
+				return usage{err}
+			}
+			res, err := (&http.Client{Timeout: 2 * time.Second}).Do(r)
+			if err != nil {
+				return err
+			}
+			defer res.Body.Close()
+			if res.StatusCode < 200 || res.StatusCode > 299 {
+				return fmt.Errorf("%s: %s", args[0], res.Status)
+			}
+			return nil
+		}}
+}

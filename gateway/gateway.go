@@ -1,0 +1,316 @@
+// Package gateway puts the parts together: the order of starting and of
+// stopping, the order in which a request meets things (handler.go), and what
+// happens when routes.yaml changes (reload.go).
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"pomodoro.cc/gateway/accesslog"
+	"pomodoro.cc/gateway/admin"
+	"pomodoro.cc/gateway/certs"
+	"pomodoro.cc/gateway/config"
+	"pomodoro.cc/gateway/edge"
+	"pomodoro.cc/gateway/metrics"
+	"pomodoro.cc/gateway/proxy"
+)
+
+// Options are what a Gateway is made from.
+type Options struct {
+	ConfigPath string
+	Version    string       // of this program, for status and metrics
+	Log        *slog.Logger // events; nil: none
+	Stdout     io.Writer    // the access log, unless the file names another place; nil: none
+}
+
+// Gateway is one running pomodoro-main.
+type Gateway struct {
+	options Options
+	faults  *slog.Logger
+	metrics *metrics.Metrics
+	log     *accesslog.Log
+	logFile *os.File // the access log's, when routes.yaml names one
+	proxy   *proxy.Handler
+	started time.Time
+	ready   atomic.Bool
+	now     atomic.Pointer[snapshot]
+
+	reloading sync.Mutex // one reload at a time; guards the field below
+	services  map[string]*serving
+
+	lastReload atomic.Pointer[admin.ReloadStatus]
+	tasks      sync.WaitGroup  // every goroutine that Run waits for
+	life       context.Context // ends when Run stops working
+
+	listening sync.Mutex // guards the field below
+	addresses map[string]net.Addr
+}
+
+// New reads routes.yaml and prepares a gateway that serves nothing yet. An
+// invalid file is a config.Problems error.
+func New(o Options) (*Gateway, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Stdout == nil {
+		o.Stdout = io.Discard
+	}
+	file, err := config.Load(o.ConfigPath)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{options: o, faults: o.Log, metrics: metrics.New(), services: map[string]*serving{}, addresses: map[string]net.Addr{}}
+	g.metrics.SetVersion(o.Version)
+	out := o.Stdout
+	if file.AccessLog != "stdout" && file.AccessLog != "off" {
+		if g.logFile, err = os.OpenFile(file.AccessLog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640); err != nil {
+			return nil, fmt.Errorf("access log: %w", err)
+		}
+		out = g.logFile
+	}
+	g.log = accesslog.New(out)
+	g.proxy = proxy.New(g.lookup, slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug))
+	g.metrics.Sample(g.sample)
+	if err := g.adopt(file); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// Run serves until ctx ends, then stops in order: not ready and lame duck, then
+// finish what is under way, then close. The error says what could not start, or
+// what was cut.
+func (g *Gateway) Run(ctx context.Context) error {
+	g.started = time.Now()
+	file := g.now.Load().file
+	// What serves outlives ctx: stopping is an orderly affair.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	g.life = life
+
+	logged := make(chan error, 1)
+	logLife, endLog := context.WithCancel(context.WithoutCancel(ctx))
+	go func() { logged <- g.log.Run(logLife) }()
+	defer func() {
+		end()
+		g.tasks.Wait()
+		endLog() // last: everything above may still log
+		if err := <-logged; err != nil {
+			g.faults.Error("access log", "error", err)
+		}
+		if g.logFile != nil {
+			g.logFile.Close()
+		}
+	}()
+
+	if err := os.MkdirAll(file.StateDir, 0o750); err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	servers, err := g.listen(life, file)
+	if err != nil {
+		return err
+	}
+	for _, s := range g.services {
+		s.watch(g)
+	}
+	failed := make(chan error, len(servers))
+	for _, s := range servers {
+		g.tasks.Go(func() { failed <- s.serve() })
+	}
+	watching, unwatch := context.WithCancel(life)
+	g.tasks.Go(func() { g.watchFile(watching) })
+	g.ready.Store(true)
+	g.faults.Info("serving", "version", g.options.Version, "config", g.options.ConfigPath, "http", file.Listen.HTTP, "https", file.Listen.HTTPS)
+
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	unwatch()
+	return errors.Join(err, g.stop(file.Stop, servers))
+}
+
+// server is one listener with what serves it.
+type server struct {
+	edge     *edge.Server
+	listener net.Listener
+	visitors bool // serves visitors: has a lame duck
+	name     string
+}
+
+func (s *server) serve() error {
+	if err := s.edge.Serve(s.listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("%s: %w", s.name, err)
+	}
+	return nil
+}
+
+// listen opens every listener of the file, or none.
+func (g *Gateway) listen(ctx context.Context, file *config.File) (servers []*server, err error) {
+	defer func() {
+		if err != nil {
+			for _, s := range servers {
+				s.listener.Close()
+			}
+		}
+	}()
+	open := func(name, variable, address string, h http.Handler, secure *tls.Config, visitors bool) error {
+		if address == "" {
+			return nil
+		}
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return fmt.Errorf("%s: %w (change listen.%s in %s, or the variable that it is set from)", name, err, variable, g.options.ConfigPath)
+		}
+		g.add(&servers, name, l, h, secure, visitors, file.Limits)
+		return nil
+	}
+	plain := g.handler(false)
+	if file.Listen.HTTPS != "" {
+		source, err := certs.New(certs.Options{
+			Mode: file.TLS.Mode, Dir: filepath.Join(file.StateDir, "certs"), Hosts: file.TLS.Hosts, Files: pairs(file.TLS.Certificates),
+			Email: file.TLS.Email, CA: file.TLS.CA, CARootFile: file.TLS.CARootFile, Log: g.faults,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("tls: %w", err)
+		}
+		if err := open("https", "https", file.Listen.HTTPS, g.handler(true), source.TLSConfig(), true); err != nil {
+			return servers, err
+		}
+		if file.TLS.Redirect {
+			plain = g.toHTTPS(g.Addr("https").String())
+		}
+		plain = source.HTTPChallenge(plain)
+		g.tasks.Go(func() {
+			if err := source.Run(ctx); err != nil && ctx.Err() == nil {
+				g.faults.Error("certificates", "error", err)
+			}
+		})
+	}
+	if err := open("http", "http", file.Listen.HTTP, plain, nil, true); err != nil {
+		return servers, err
+	}
+	if err := open("metrics", "metrics", file.Listen.Metrics, g.observed(), nil, false); err != nil {
+		return servers, err
+	}
+	socket, err := admin.Listen(file.Admin.Socket)
+	if err != nil {
+		return servers, fmt.Errorf("admin: %w", err)
+	}
+	g.add(&servers, "admin", socket, admin.New(g.verbs()), nil, false, file.Limits)
+	return servers, nil
+}
+
+func (g *Gateway) add(servers *[]*server, name string, l net.Listener, h http.Handler, secure *tls.Config, visitors bool, limits config.Limits) {
+	*servers = append(*servers, &server{
+		edge: edge.New(h, edge.Options{
+			HeaderBytes: int(limits.HeaderBytes), HeaderTimeout: limits.HeaderTimeout, IdleTimeout: limits.IdleTimeout,
+			TLS: secure, ErrorLog: g.faults,
+		}),
+		listener: l, visitors: visitors, name: name,
+	})
+	g.listening.Lock()
+	g.addresses[name] = l.Addr()
+	g.listening.Unlock()
+}
+
+// Addr returns where a listener ("http", "https", "metrics", "admin") listens,
+// nil while it does not. It tells the port when the file says port 0.
+func (g *Gateway) Addr(name string) net.Addr {
+	g.listening.Lock()
+	defer g.listening.Unlock()
+	return g.addresses[name]
+}
+
+func pairs(list []config.Certificate) (out []certs.Pair) {
+	for _, c := range list {
+		out = append(out, certs.Pair{CertFile: c.CertFile, KeyFile: c.KeyFile})
+	}
+	return out
+}
+
+// observed is what the metrics listener serves.
+func (g *Gateway) observed() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", g.metrics.Handler())
+	health := admin.Readiness(g.ready.Load)
+	mux.Handle("/livez", health)
+	mux.Handle("/readyz", health)
+	return mux
+}
+
+// toHTTPS sends every plain request to the same place over https.
+func (g *Gateway) toHTTPS(address string) http.Handler {
+	_, port, _ := net.SplitHostPort(address) // checked by config
+	return through(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		if port != "443" && port != "https" {
+			host = net.JoinHostPort(host, port)
+		}
+		w.Header().Set("Location", "https://"+host+r.URL.RequestURI())
+		w.WriteHeader(http.StatusPermanentRedirect)
+	}), g.identify(false), g.account, refuse)
+}
+
+// stop is the order of stopping. The listeners are not the first thing to
+// close: whoever connects meanwhile is served and told to come back elsewhere.
+func (g *Gateway) stop(s config.Stop, servers []*server) error {
+	g.ready.Store(false)
+	g.faults.Info("stopping", "lame_duck", s.LameDuck.String(), "grace", s.Grace.String())
+	for _, server := range servers {
+		if server.visitors {
+			server.edge.LameDuck()
+		}
+	}
+	wait(context.Background(), s.LameDuck)
+
+	grace, enough := context.WithTimeout(context.Background(), s.Grace)
+	defer enough()
+	var group sync.WaitGroup
+	for _, server := range g.services {
+		group.Go(func() { server.leave(grace, s.Streams) })
+	}
+	cuts := make([]int, len(servers))
+	errs := make([]error, len(servers))
+	for i, server := range servers {
+		if server.visitors {
+			group.Go(func() { cuts[i], errs[i] = server.edge.Stop(grace) })
+		}
+	}
+	group.Wait()
+	cut := 0
+	for i, server := range servers {
+		if !server.visitors { // status is readable to the end
+			now, end := context.WithTimeout(context.Background(), time.Second)
+			_, errs[i] = server.edge.Stop(now)
+			end()
+		}
+		cut += cuts[i]
+	}
+	g.faults.Info("stopped", "cut", cut)
+	return nil
+}
+
+// wait waits for d or the end of ctx.
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

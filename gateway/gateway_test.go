@@ -1,0 +1,362 @@
+package gateway_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"pomodoro.cc/gateway/gatewaytest"
+)
+
+func TestGateway_ForwardsToTheServiceOfTheRoute(t *testing.T) {
+	app, api := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "api")
+	gw := gatewaytest.Start(t, fmt.Sprintf("services:\n  app: {targets: [%s]}\n  api: {targets: [%s]}\nroutes:\n  - {path: /api, service: api}\n  - {service: app}\n", app.URL, api.URL))
+
+	for path, want := range map[string]string{"/": "app", "/apiary": "app", "/api": "api", "/api/x": "api"} {
+		if _, got := gw.Get(path); got != want {
+			t.Errorf("GET %s says %q, want %q", path, got, want)
+		}
+	}
+}
+
+func TestGateway_AnUnknownHostIsAnsweredNoRoute(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", app), "{service", "{host: other.test, service", 1))
+
+	res, _ := gw.Get("/")
+	if res.StatusCode != 404 || res.Header.Get("X-Gateway-Reason") != "no_route" {
+		t.Errorf("status %d, reason %q; want 404, no_route", res.StatusCode, res.Header.Get("X-Gateway-Reason"))
+	}
+}
+
+func TestGateway_TheTargetSeesWhoAsksAndNothingThatAVisitorForged(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	seen := make(chan http.Header, 1)
+	app.Does(func(_ http.ResponseWriter, r *http.Request) { seen <- r.Header })
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+
+	r, err := http.NewRequest(http.MethodGet, gw.URL+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"X-Forwarded-For", "X-Real-Ip", "X-Forwarded-Host", "X-Original-Url", "Proxy", "X_Forwarded_For", "X-Request-Id"} {
+		r.Header[name] = []string{"6.6.6.6-forged"}
+	}
+	if _, err := http.DefaultClient.Do(r); err != nil {
+		t.Fatal(err)
+	}
+	got := <-seen
+	for name, values := range got {
+		if strings.Contains(strings.Join(values, ""), "forged") {
+			t.Errorf("the target saw %s: %q", name, values)
+		}
+	}
+	if got.Get("X-Forwarded-For") != "127.0.0.1" || got.Get("X-Forwarded-Proto") != "http" {
+		t.Errorf("the target saw %v", got)
+	}
+}
+
+func TestHold_ARequestWaitsForTheOnlyTargetToComeBack(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	gw.Get("/")
+	app.Stops()
+
+	answer := make(chan string)
+	go func() {
+		res, err := http.Post(gw.URL+"/", "text/plain", strings.NewReader("kept"))
+		if err != nil {
+			answer <- err.Error()
+			return
+		}
+		defer res.Body.Close()
+		b, _ := io.ReadAll(res.Body)
+		answer <- fmt.Sprint(res.StatusCode, " ", string(b))
+	}()
+	gatewaytest.Eventually(t, "the request is held", func() bool { return gw.Status().Services[0].Held == 1 })
+	app.Does(func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
+	app.Starts()
+
+	if got := <-answer; got != "200 kept" {
+		t.Errorf("answer = %q, want 200 kept", got)
+	}
+}
+
+func TestHold_EndsWith503AndRetryAfter(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	app.Stops()
+	gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", app), "targets:", "hold: {for: 10ms}\n    targets:", 1))
+
+	res, _ := gw.Get("/")
+	if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || res.Header.Get("X-Gateway-Reason") != "hold_timeout" {
+		t.Errorf("status %d, header %v", res.StatusCode, res.Header)
+	}
+}
+
+func TestHealth_AnIllTargetGetsNoVisitor(t *testing.T) {
+	well, ill := gatewaytest.NewUpstream(t, "well"), gatewaytest.NewUpstream(t, "ill")
+	ill.FallsIll()
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", well, ill))
+	gatewaytest.Eventually(t, "the ill one is down", func() bool { return gw.Status().Services[0].Targets[1].Health == "down" })
+
+	for range 50 {
+		if _, got := gw.Get("/"); got != "well" {
+			t.Fatalf("answered by %q", got)
+		}
+	}
+}
+
+func TestReload_AnInvalidFileChangesNothingAndSaysWhy(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+
+	gw.Writes("rotes: []\n")
+	err := gw.Reload(t.Context())
+	if err == nil || !strings.Contains(err.Error(), `:4:1: unknown key "rotes" in file; did you mean "routes"?`) {
+		t.Errorf("error = %v", err)
+	}
+	if _, got := gw.Get("/"); got != "app" {
+		t.Errorf("answered by %q", got)
+	}
+	if s := gw.Status().Reload; s.OK || s.Error == "" {
+		t.Errorf("status = %+v", s)
+	}
+}
+
+func TestReload_TheNewTargetServesOnceItIsHealthyAndNoRequestIsLost(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	next.FallsIll()
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", old))
+	gatewaytest.Eventually(t, "the old one is up", func() bool { return gw.Status().Services[0].Targets[0].Health == "up" })
+	load, end := context.WithCancel(t.Context())
+	var clients sync.WaitGroup
+	for range 8 {
+		clients.Go(func() {
+			for load.Err() == nil {
+				if res, body := gw.Get("/"); res.StatusCode != 200 {
+					t.Errorf("status %d: %s", res.StatusCode, body)
+					return
+				}
+			}
+		})
+	}
+
+	gw.Writes(gatewaytest.Service("app", next))
+	reloaded := make(chan error)
+	go func() { reloaded <- gw.Reload(t.Context()) }()
+	if _, got := gw.Get("/"); got != "old" {
+		t.Errorf("while the new one is ill %q answers", got)
+	}
+	next.Recovers()
+	if err := <-reloaded; err != nil {
+		t.Error(err)
+	}
+	if _, got := gw.Get("/"); got != "next" {
+		t.Errorf("after the reload %q answers", got)
+	}
+	end()
+	clients.Wait()
+}
+
+func TestReload_ATargetThatNeverProvesItselfIsRefused(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	next.FallsIll()
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", old))
+	gatewaytest.Eventually(t, "the old one is up", func() bool { return gw.Status().Services[0].Targets[0].Health == "up" })
+
+	gw.Writes(strings.Replace(gatewaytest.Service("app", next), "targets:", "swap: {patience: 10ms}\n    targets:", 1))
+	err := gw.Reload(t.Context())
+	if err == nil || !strings.Contains(err.Error(), `GET /healthz: 503 "ill"`) {
+		t.Errorf("error = %v", err)
+	}
+	if _, got := gw.Get("/"); got != "old" {
+		t.Errorf("%q answers", got)
+	}
+}
+
+func TestReload_AnUnrelatedChangeCutsNoStream(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	more := make(chan string)
+	app.Does(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for line := range more {
+			io.WriteString(w, "data: "+line+"\n\n")
+			w.(http.Flusher).Flush()
+		}
+	})
+	rest := gatewaytest.Service("app", app)
+	gw := gatewaytest.Start(t, rest)
+	go func() { more <- "one" }()
+	res, err := http.Get(gw.URL + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	events := bufio.NewReader(res.Body)
+	if line, _ := events.ReadString('\n'); line != "data: one\n" {
+		t.Fatalf("first event %q", line)
+	}
+
+	gw.Writes(rest + "  - {host: other.test, service: app}\n")
+	if err := gw.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	go func() { more <- "two"; close(more) }()
+	events.ReadString('\n')
+	if line, err := events.ReadString('\n'); line != "data: two\n" {
+		t.Errorf("after the reload: %q, %v", line, err)
+	}
+}
+
+func TestReload_ASaveInTheFolderIsNoticed(t *testing.T) {
+	app, next := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "next")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	gw.Get("/")
+	gatewaytest.Eventually(t, "the new target serves", func() bool {
+		gw.Writes(gatewaytest.Service("app", next)) // again until the watch is in place
+		_, got := gw.Get("/")
+		return got == "next"
+	})
+}
+
+func TestWebSocket_BytesGoBothWaysAndAStopSaysGoodbye(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	app.Does(func(w http.ResponseWriter, r *http.Request) {
+		c, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		io.Copy(c, rw)
+	})
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app)+"stop: {streams: 10ms}\n")
+	c, err := net.Dial("tcp", gw.Addr("http").String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	frame := "\x81\x85\x00\x00\x00\x00hello"
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"+frame)
+	in := bufio.NewReader(c)
+	res, err := http.ReadResponse(in, nil)
+	if err != nil || res.StatusCode != 101 {
+		t.Fatalf("answer %v, %v", res, err)
+	}
+	echo := make([]byte, len(frame))
+	if _, err := io.ReadFull(in, echo); err != nil || string(echo) != frame {
+		t.Fatalf("echo %q, %v", echo, err)
+	}
+
+	stopped := make(chan error)
+	go func() { stopped <- gw.Stop() }()
+	bye := make([]byte, 4)
+	if _, err := io.ReadFull(in, bye); err != nil || string(bye) != "\x88\x02\x03\xf4" {
+		t.Errorf("goodbye %q, %v; want a close frame with 1012", bye, err)
+	}
+	c.Close()
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestStop_ARequestUnderWayIsFinished(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	asked, go_ := make(chan bool), make(chan bool)
+	app.Does(func(w http.ResponseWriter, r *http.Request) { close(asked); <-go_; io.WriteString(w, "whole") })
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	answer := make(chan string)
+	go func() { _, body := gw.Get("/"); answer <- body }()
+	<-asked
+
+	stopped := make(chan error)
+	go func() { stopped <- gw.Stop() }()
+	gatewaytest.Eventually(t, "it stops", func() bool { return !gw.Status().Ready })
+	close(go_)
+	if got := <-answer; got != "whole" {
+		t.Errorf("answer %q", got)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAccessLog_ALineTellsTheRequestAndNoQuery(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	gw.Get("/x?token=secret")
+	gatewaytest.Eventually(t, "the line is written", func() bool { return strings.Contains(gw.Logs.String(), `"path":"/x"`) })
+	if strings.Contains(gw.Logs.String(), "secret") {
+		t.Error("the log holds the query")
+	}
+}
+
+func TestMetrics_CountRequestsByRouteAndClass(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	gw.Get("/")
+	gatewaytest.Eventually(t, "the request is counted", func() bool {
+		res, err := http.Get("http://" + gw.Addr("metrics").String() + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, _ := io.ReadAll(res.Body)
+		return strings.Contains(string(text), `gateway_requests_total{method="GET",route="/",service="app",status="2xx"} 1`)
+	})
+}
+
+func TestHTTPS_TheLocalAuthoritySignsAndOtherHostsAreMisdirected(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	rest := strings.Replace(gatewaytest.Service("app", app), "{service", "{host: localhost, service", 1)
+	gw := gatewaytest.Start(t, rest+"tls: {mode: internal}\n")
+	root, err := os.ReadFile(filepath.Join(filepath.Dir(gw.Path), "certs", "ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(root)
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
+	client := &http.Client{
+		Transport:     &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}, Protocols: protocols},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	defer client.CloseIdleConnections()
+	_, port, err := net.SplitHostPort(gw.Addr("https").String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(url string) *http.Response {
+		t.Helper()
+		res, err := client.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res
+	}
+
+	if res := ask("https://localhost:" + port + "/"); res.StatusCode != 200 || res.ProtoMajor != 2 {
+		t.Errorf("https: status %d over %s", res.StatusCode, res.Proto)
+	}
+	if res := ask("https://127.0.0.1:" + port + "/"); res.StatusCode != 421 {
+		t.Errorf("a host that is not ours: status %d, want 421", res.StatusCode)
+	}
+	client.Transport = http.DefaultTransport
+	res := ask(strings.Replace(gw.URL, "127.0.0.1", "localhost", 1) + "/a?b=c")
+	if want := "https://localhost:" + port + "/a?b=c"; res.StatusCode != 308 || res.Header.Get("Location") != want {
+		t.Errorf("http: status %d to %q, want 308 to %q", res.StatusCode, res.Header.Get("Location"), want)
+	}
+}

@@ -1,0 +1,305 @@
+package gateway
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"pomodoro.cc/gateway/accesslog"
+	"pomodoro.cc/gateway/proxy"
+)
+
+// handler is the order in which a request meets things.
+func (g *Gateway) handler(https bool) http.Handler {
+	return through(g.proxy,
+		g.identify(https), // who asks, under which id
+		g.account,         // log and metrics, whatever happens below
+		g.recoverPanic,
+		refuse, // what no target should ever see
+		g.limit,
+	)
+}
+
+// through wraps final so that a request meets the steps in the order written.
+func through(final http.Handler, steps ...func(http.Handler) http.Handler) http.Handler {
+	for _, step := range slices.Backward(steps) {
+		final = step(final)
+	}
+	return final
+}
+
+// identify gives the request its Exchange: its id, and the visitor's address as
+// far as trusted proxies tell it.
+func (g *Gateway) identify(https bool) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			trusted := g.now.Load().file.TrustedProxies
+			peer, _ := netip.ParseAddrPort(r.RemoteAddr) // the server's own: always parses
+			client := peer.Addr().Unmap()
+			x := &proxy.Exchange{HTTPS: https, Trusted: within(trusted, client)}
+			if x.Trusted {
+				client = forwardedClient(r.Header.Values("X-Forwarded-For"), trusted, client)
+				x.HTTPS = https || r.Header.Get("X-Forwarded-Proto") == "https"
+				x.ID = r.Header.Get("X-Request-Id")
+			}
+			x.ClientIP = client.String()
+			if !plainID(x.ID) {
+				x.ID = newID()
+			}
+			next.ServeHTTP(w, proxy.With(r, x))
+		})
+	}
+}
+
+func within(list []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// forwardedClient walks X-Forwarded-For from its end: the last address that no
+// trusted proxy has is the visitor's.
+func forwardedClient(fields []string, trusted []netip.Prefix, peer netip.Addr) netip.Addr {
+	hops := strings.Split(strings.Join(fields, ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		a, err := netip.ParseAddr(strings.TrimSpace(hop))
+		if err != nil {
+			return peer
+		}
+		peer = a.Unmap()
+		if !within(trusted, peer) {
+			break
+		}
+	}
+	return peer
+}
+
+func plainID(id string) bool {
+	if len(id) < 8 || len(id) > 128 {
+		return false
+	}
+	return !strings.ContainsFunc(id, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.')
+	})
+}
+
+func newID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
+}
+
+// account counts and logs a request when its last byte is sent.
+func (g *Gateway) account(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		started := time.Now()
+		x := proxy.From(r)
+		rec := &recorder{ResponseWriter: w}
+		in := &counted{ReadCloser: r.Body}
+		r.Body = in
+		defer func() {
+			took := time.Since(started)
+			g.count(r, x, rec, in.n.Load(), took)
+		}()
+		next.ServeHTTP(rec, r)
+	})
+}
+
+func (g *Gateway) count(r *http.Request, x *proxy.Exchange, rec *recorder, in int64, took time.Duration) {
+	snapshot := g.now.Load()
+	route, service, numbers := "", "", snapshot.unrouted
+	if x.Route != nil {
+		route, service = x.Route.Name, x.Route.Service
+		if n := snapshot.numbers[x.Route]; n != nil {
+			numbers = n
+		}
+	}
+	status := rec.status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	numbers.Observe(r.Method, status, x.Reason, in, rec.bytes, took)
+	if snapshot.file.AccessLog == "off" {
+		return
+	}
+	peer, _, _ := net.SplitHostPort(r.RemoteAddr)
+	g.log.Write(&accesslog.Entry{
+		Time: time.Now(), RequestID: x.ID, TraceID: traceID(r.Header.Get("Traceparent")),
+		ClientIP: x.ClientIP, PeerIP: peer, Method: r.Method, Host: r.Host, Path: r.URL.Path, Protocol: r.Proto,
+		Status: status, BytesIn: in, BytesOut: rec.bytes, Duration: took, UpstreamDuration: x.Upstream,
+		Route: route, Service: service, Version: x.Version, Target: x.Target, Attempts: x.Attempts, Held: x.Held,
+		Reason: x.Reason, UserAgent: r.UserAgent(),
+	})
+}
+
+// traceID is the second field of a traceparent (W3C Trace Context 3.2).
+func traceID(parent string) string {
+	if fields := strings.Split(parent, "-"); len(fields) >= 4 && len(fields[1]) == 32 {
+		return fields[1]
+	}
+	return ""
+}
+
+// recoverPanic keeps the fault of one request from the others. An aborted
+// answer stays aborted: the visitor must see that it is not whole.
+func (g *Gateway) recoverPanic(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch fault := recover(); fault {
+			case nil:
+			case http.ErrAbortHandler:
+				if x := proxy.From(r); x.Reason == "" {
+					x.Reason = "target_reset"
+					if r.Context().Err() != nil {
+						x.Reason = "client_left"
+					}
+				}
+				panic(fault)
+			default:
+				g.faults.Error("request failed", "fault", fault, "request_id", proxy.From(r).ID)
+				proxy.From(r).Reason = "internal"
+				panic(http.ErrAbortHandler)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// refuse answers requests that are ambiguous or that no target should see.
+func refuse(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if why := suspicious(r); why != "" {
+			proxy.Fail(w, r, &proxy.Answer{Status: http.StatusBadRequest, Reason: "bad_request", Text: why})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// suspicious says what is wrong with a request; empty when nothing is.
+func suspicious(r *http.Request) string {
+	target := r.RequestURI
+	switch {
+	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
+		return "this method is not served"
+	case !strings.HasPrefix(target, "/") && !hasSchemeFold(target):
+		return "the request target must begin with a slash"
+	case r.URL.User != nil:
+		return "the request target holds user information"
+	case strings.ContainsFunc(target, func(c rune) bool { return c <= ' ' || c == '#' || c >= 0x7f }):
+		return "the request target holds a character that must be percent-encoded"
+	case !plainHost(r.Host):
+		return "the Host field names no host"
+	case r.ProtoMajor == 1 && r.ProtoMinor == 0 && len(r.TransferEncoding) > 0:
+		return "HTTP/1.0 knows no Transfer-Encoding" // RFC 9112 6.1
+	}
+	for name := range r.Header {
+		if strings.ContainsAny(name, " \t[]") {
+			return "a field name holds a character that none may"
+		}
+	}
+	return ""
+}
+
+func hasSchemeFold(target string) bool {
+	for _, scheme := range []string{"http://", "https://"} {
+		if len(target) > len(scheme) && strings.EqualFold(target[:len(scheme)], scheme) {
+			return true
+		}
+	}
+	return false
+}
+
+// plainHost tells whether host is a name or address with at most one port
+// (RFC 9110 7.2, RFC 3986 3.2.2 without percent-encoding and sub-delims).
+func plainHost(host string) bool {
+	name, port := host, ""
+	if strings.HasPrefix(host, "[") {
+		end := strings.IndexByte(host, ']')
+		if end < 0 {
+			return false
+		}
+		if _, err := netip.ParseAddr(host[1:end]); err != nil {
+			return false
+		}
+		name, port = "v6", host[end+1:]
+	} else if colon := strings.IndexByte(host, ':'); colon >= 0 {
+		name, port = host[:colon], host[colon:]
+	}
+	if port != "" {
+		port = port[1:]
+		if host[len(host)-len(port)-1] != ':' || strings.ContainsFunc(port, func(c rune) bool { return c < '0' || c > '9' }) {
+			return false
+		}
+	}
+	return name != "" && !strings.ContainsFunc(name, func(c rune) bool {
+		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_')
+	})
+}
+
+// limit bounds the body.
+func (g *Gateway) limit(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		most := g.now.Load().file.Limits.BodyBytes
+		if most > 0 {
+			if r.ContentLength > most {
+				proxy.Fail(w, r, &proxy.Answer{Status: http.StatusRequestEntityTooLarge, Reason: "too_large", Text: "the body is larger than this site takes"})
+				return
+			}
+			r.Body = http.MaxBytesReader(w, r.Body, most)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// recorder knows status and size of an answer. It hides nothing of the writer
+// below: Unwrap gives Flush and Hijack, ReadFrom keeps splice.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+// Unwrap serves http.ResponseController.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteHeader notes the final status; 1xx go through.
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write counts.
+func (w *recorder) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// ReadFrom counts and lets the server splice.
+func (w *recorder) ReadFrom(r io.Reader) (int64, error) {
+	n, err := io.Copy(w.ResponseWriter, r)
+	w.bytes += n
+	return n, err
+}
+
+// counted counts what a visitor sent. Another goroutine may still be reading
+// when the answer is done.
+type counted struct {
+	io.ReadCloser
+	n atomic.Int64
+}
+
+// Read counts.
+func (b *counted) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.n.Add(int64(n))
+	return n, err
+}
