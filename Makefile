@@ -1,0 +1,67 @@
+# The steps of a person and of CI are the same: CI calls these targets.
+# What is longer than a line or two lives in .ci/.
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+TOOLS    ?= ../shared/tools
+FUZZTIME ?= 60s
+export VERSION TOOLS FUZZTIME
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test test-docker check bench fuzz images save load push up stop down deploy probe dropmatrix clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## run the whole site on this machine until Ctrl-C; data in ./data
+	@.ci/site
+
+build: ## build the four programs, static, into ./bin
+	@.ci/build
+
+test: ## install what the tests need, test everything raced, then test-docker
+	@.ci/test
+
+test-docker: ## build the images (IMAGES=ready: take those built), start the stack, ask it, take it down
+	@.ci/test-docker
+
+check: ## formatting, vet, staticcheck, vulnerabilities, architecture, scripts, routes.yaml
+	@.ci/check
+
+bench: ## benchmarks of the gateway
+	go test -run '^$$' -bench . -benchmem ./gateway/...
+
+fuzz: ## every fuzz target for FUZZTIME (60s)
+	@.ci/fuzz
+
+images: build ## one image per program from the binaries in ./bin
+	@.ci/images
+
+save: ## write the images into dist/images.tar
+	@.ci/ship save
+
+load: ## read the images from dist/images.tar
+	@.ci/ship load
+
+push: ## push the images to REGISTRY
+	@.ci/ship push
+
+up: ## start the stack from the images and wait until it answers
+	@.ci/stack up
+
+stop: ## end the stack, keep its data
+	@.ci/stack stop
+
+down: ## end the stack and remove all of it, the data too
+	@.ci/stack down
+
+deploy: ## bring the images to DEPLOY_HOST and start them there
+	@.ci/ship deploy
+
+probe: build ## HTTP/1.1 and HTTP/2 probes of TOOLS against a fresh gateway
+	@.ci/probe
+
+dropmatrix: ## requests lost in SCENARIOS (S0,S5,S6,S8,S9), REPS (3) times each
+	@.ci/dropmatrix
+
+clean: ## remove what was built; ./data stays
+	rm -rf bin dist
