@@ -60,7 +60,7 @@ deploy: ## bring the images to DEPLOY_HOST and start them there
 probe: build ## HTTP/1.1 and HTTP/2 probes of TOOLS against a fresh gateway
 	@.ci/probe
 
-dropmatrix: ## requests lost in SCENARIOS (S0,S5,S6,S8,S9), REPS (3) times each
+dropmatrix: ## requests lost in SCENARIOS (S0,S1,S2,S2c,S3,S4,S5,S6,S8,S9,S11,S13), REPS (3) times each
 	@.ci/dropmatrix
 
 clean: ## remove what was built; ./data stays

@@ -25,6 +25,9 @@ import (
 	"pomodoro.cc/gateway/edge"
 	"pomodoro.cc/gateway/metrics"
 	"pomodoro.cc/gateway/proxy"
+	"pomodoro.cc/gateway/state"
+	"pomodoro.cc/gateway/swap"
+	"pomodoro.cc/gateway/upstream"
 )
 
 // Options are what a Gateway is made from.
@@ -47,8 +50,9 @@ type Gateway struct {
 	ready   atomic.Bool
 	now     atomic.Pointer[snapshot]
 
+	services  *swap.Services
 	reloading sync.Mutex // one reload at a time; guards the field below
-	services  map[string]*serving
+	budgets   map[string]*proxy.Budget
 
 	lastReload atomic.Pointer[admin.ReloadStatus]
 	tasks      sync.WaitGroup  // every goroutine that Run waits for
@@ -71,7 +75,7 @@ func New(o Options) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{options: o, faults: o.Log, metrics: metrics.New(), services: map[string]*serving{}, addresses: map[string]net.Addr{}}
+	g := &Gateway{options: o, faults: o.Log, metrics: metrics.New(), budgets: map[string]*proxy.Budget{}, addresses: map[string]net.Addr{}}
 	g.metrics.SetVersion(o.Version)
 	out := o.Stdout
 	if file.AccessLog != "stdout" && file.AccessLog != "off" {
@@ -83,6 +87,11 @@ func New(o Options) (*Gateway, error) {
 	g.log = accesslog.New(out)
 	g.proxy = proxy.New(g.lookup, slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug))
 	g.metrics.Sample(g.sample)
+	journal, err := swap.OpenJournal(state.NewFile(filepath.Join(file.StateDir, "journal.json")))
+	if err != nil {
+		g.faults.Error("ALARM: the journal of swaps is damaged", "error", err)
+	}
+	g.services = swap.NewServices(journal, o.Log, g.swapped)
 	if err := g.adopt(file); err != nil {
 		return nil, err
 	}
@@ -103,6 +112,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	logLife, endLog := context.WithCancel(context.WithoutCancel(ctx))
 	go func() { logged <- g.log.Run(logLife) }()
 	defer func() {
+		g.services.Stop()
 		end()
 		g.tasks.Wait()
 		endLog() // last: everything above may still log
@@ -121,9 +131,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, s := range g.services {
-		s.watch(g)
-	}
+	g.services.Start()
 	failed := make(chan error, len(servers))
 	for _, s := range servers {
 		g.tasks.Go(func() { failed <- s.serve() })
@@ -276,13 +284,16 @@ func (g *Gateway) stop(s config.Stop, servers []*server) error {
 			server.edge.LameDuck()
 		}
 	}
+	g.services.CallOff()
 	wait(context.Background(), s.LameDuck)
 
 	grace, enough := context.WithTimeout(context.Background(), s.Grace)
 	defer enough()
 	var group sync.WaitGroup
-	for _, server := range g.services {
-		group.Go(func() { server.leave(grace, s.Streams) })
+	for _, service := range g.services.List() {
+		group.Go(func() {
+			service.Slot.Farewell(grace, upstream.Patience{Requests: s.Grace, Streams: s.Streams, Parting: time.Second})
+		})
 	}
 	cuts := make([]int, len(servers))
 	errs := make([]error, len(servers))

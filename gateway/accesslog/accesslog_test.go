@@ -226,17 +226,19 @@ func TestWrite_ABlockedWriterHoldsUpNoRequest(t *testing.T) {
 }
 
 func TestWrite_TheQueueIsBoundedInBytesToo(t *testing.T) {
-	var out bytes.Buffer
-	log := accesslog.New(&out)
-	e := entry()
-	e.UserAgent = strings.Repeat("\x01", 4<<10)
-	for range 2000 {
-		log.Write(e)
-	}
-	run(t, log)
-	if out.Len() > 16<<20 || out.Len() < 15<<20 || log.Dropped() == 0 {
-		t.Errorf("%d bytes were queued, %d lines dropped", out.Len(), log.Dropped())
-	}
+	synctest.Test(t, func(t *testing.T) { // the patience of a stop is the bubble's time
+		var out bytes.Buffer
+		log := accesslog.New(&out)
+		e := entry()
+		e.UserAgent = strings.Repeat("\x01", 4<<10)
+		for range 2000 {
+			log.Write(e)
+		}
+		run(t, log)
+		if out.Len() > 16<<20 || out.Len() < 15<<20 || log.Dropped() == 0 {
+			t.Errorf("%d bytes were queued, %d lines dropped", out.Len(), log.Dropped())
+		}
+	})
 }
 
 func TestRun_ABlockedWriterDoesNotHoldUpTheStop(t *testing.T) {

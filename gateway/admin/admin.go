@@ -4,10 +4,12 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -16,6 +18,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"pomodoro.cc/gateway/swap"
 )
 
 // Verbs are what the API can do.
@@ -23,6 +27,8 @@ type Verbs struct {
 	Status func() Status
 	Config func() ([]byte, error)      // the file in force, as written
 	Reload func(context.Context) error // one problem per line
+
+	Services *swap.Services
 }
 
 // Status is what runs now.
@@ -44,17 +50,29 @@ type ReloadStatus struct {
 
 // Service is a service with the pool that serves it.
 type Service struct {
-	Name     string   `json:"name"`
-	InFlight int      `json:"in_flight"`
-	Streams  int      `json:"streams"`
-	Held     int      `json:"held"`
-	Targets  []Target `json:"targets"`
+	Name     string      `json:"name"`
+	Version  string      `json:"version,omitempty"`
+	Build    int64       `json:"build,omitempty"`
+	InFlight int         `json:"in_flight"`
+	Streams  int         `json:"streams"`
+	Held     int         `json:"held"`
+	Paused   string      `json:"paused,omitempty"`
+	Swap     *SwapStatus `json:"swap,omitempty"` // under way
+	Targets  []Target    `json:"targets"`
+}
+
+// SwapStatus is where a swap under way is.
+type SwapStatus struct {
+	ID    string `json:"id"`
+	Phase string `json:"phase"`
+	Text  string `json:"text"`
 }
 
 // Target is one address and what is known of it.
 type Target struct {
 	URL       string `json:"url"`
 	Version   string `json:"version,omitempty"`
+	Slot      string `json:"slot"` // only, or during a swap old and new
 	Health    string `json:"health"`
 	LastError string `json:"last_error,omitempty"`
 	Ejected   bool   `json:"ejected"`
@@ -67,6 +85,7 @@ type Problem struct {
 	Status   int      `json:"status"`
 	Detail   string   `json:"detail"`
 	Problems []string `json:"problems,omitempty"`
+	Code     string   `json:"code,omitempty"` // of a swap that was refused
 }
 
 // New returns the API over v.
@@ -90,6 +109,7 @@ func New(v Verbs) http.Handler {
 		}
 		answer(w, http.StatusOK, v.Status().Reload)
 	})
+	swaps{v.Services}.routes(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A page in a browser must not reach this through somebody's proxy.
 		if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" || r.Host != "admin" && r.Host != "localhost" {
@@ -191,7 +211,20 @@ func NewClient(socket string) *Client {
 // Do sends one request. A refusal of the gateway is a *Refusal, no gateway
 // ErrUnreachable.
 func (c *Client) Do(ctx context.Context, method, path string) (*http.Response, error) {
-	r, err := http.NewRequestWithContext(ctx, method, "http://admin"+path, nil)
+	return c.Send(ctx, method, path, nil)
+}
+
+// Send is Do with a body, which is sent as JSON; nil: none.
+func (c *Client) Send(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	var content io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		content = bytes.NewReader(b)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://admin"+path, content)
 	if err != nil {
 		return nil, err
 	}

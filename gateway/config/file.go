@@ -136,6 +136,17 @@ type Swap struct {
 	Watch    time.Duration `yaml:"watch" doc:"default 10s"`
 	Drain    time.Duration `yaml:"drain" doc:"time for requests under way on the old targets; default 30s"`
 	Streams  time.Duration `yaml:"streams" doc:"time for streams and WebSockets on them; default 30s"`
+	Canary   []CanaryStep  `yaml:"canary" doc:"shares of the visitors before all of them"`
+	Warmup   []string      `yaml:"warmup" doc:"paths asked for before the first visitor"`
+	Errors   float64       `yaml:"errors" doc:"share of failed requests, 0 to 1, by which a new version may be worse; default 0.05"`
+	Slower   float64       `yaml:"slower" doc:"times the old p95 that a new version may take; default 3"`
+	Sample   int           `yaml:"sample" doc:"requests before shares mean anything; default 20"`
+}
+
+// CanaryStep is a share of the visitors for the new targets, watched for a while.
+type CanaryStep struct {
+	Percent float64       `yaml:"percent" doc:"above the step before, below 100"`
+	For     time.Duration `yaml:"for"`
 }
 
 // Route = host + path prefix (+ optional conditions) → service or redirect.
@@ -149,6 +160,7 @@ type Route struct {
 	Redirect     *Redirect         `yaml:"redirect"`
 	Strip        bool              `yaml:"strip" doc:"take the prefix off before the target sees the path"`
 	SetHeaders   map[string]string `yaml:"set_headers" doc:"fields of the answer"`
+	Streams      time.Duration     `yaml:"streams" doc:"time for this route's streams and WebSockets at a drain; default: the service's swap.streams"`
 	Upgrades     []string          `yaml:"upgrades" doc:"protocols that may be upgraded to; default websocket"`
 	AllowHeaders []string          `yaml:"allow_headers" doc:"request fields passed on that are dropped by default, such as X-Original-URL"`
 }

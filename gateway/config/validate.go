@@ -83,6 +83,9 @@ func (v *validator) defaults() {
 		fill(&s.Swap.Watch, 10*time.Second)
 		fill(&s.Swap.Drain, 30*time.Second)
 		fill(&s.Swap.Streams, 30*time.Second)
+		fill(&s.Swap.Errors, 0.05)
+		fill(&s.Swap.Slower, 3)
+		fill(&s.Swap.Sample, 20)
 		for i := range s.Targets {
 			fill(&s.Targets[i].Weight, 1)
 		}
@@ -209,9 +212,35 @@ func (v *validator) service(name string, s Service) {
 	if s.Retry.Attempts < 1 {
 		v.reject(at("retry", "attempts"), "services.%s.retry.attempts must be 1 or more", name)
 	}
+	last := 0.0
+	for i, step := range s.Swap.Canary {
+		if step.Percent <= last || step.Percent >= 100 || step.For <= 0 {
+			v.reject(at("swap", "canary", i), "services.%s.swap.canary[%d]: percent must grow from step to step and stay below 100, and for must be given", name, i)
+		}
+		last = step.Percent
+	}
+	for i, path := range s.Swap.Warmup {
+		if !strings.HasPrefix(path, "/") {
+			v.reject(at("swap", "warmup", i), "services.%s.swap.warmup[%d]: %q must start with \"/\"", name, i, path)
+		}
+	}
 	if s.Hold.Requests < 0 {
 		v.reject(at("hold", "requests"), "services.%s.hold.requests must be 1 or more", name)
 	}
+}
+
+// CheckTargets says what is wrong with a list of target URLs, by the same rules
+// as in the file; nil when nothing is.
+func CheckTargets(list []string) error {
+	for i, t := range list {
+		if why := badTarget(t); why != "" {
+			return fmt.Errorf("target %q %s", t, why)
+		}
+		if slices.Contains(list[:i], t) {
+			return fmt.Errorf("target %q is given twice", t)
+		}
+	}
+	return nil
 }
 
 func badTarget(text string) string {

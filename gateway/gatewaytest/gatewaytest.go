@@ -120,18 +120,33 @@ func Start(t testing.TB, rest string) *Gateway {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	g := &Gateway{t: t, Path: filepath.Join(dir, "routes.yaml"), Logs: new(Buffer), done: make(chan error, 1)}
 	g.Writes(rest)
+	g.run()
+	t.Cleanup(func() { g.Stop() })
+	return g
+}
+
+func (g *Gateway) run() {
+	g.t.Helper()
+	var err error
 	log := slog.New(slog.NewJSONHandler(g.Logs, nil))
 	g.Gateway, err = gateway.New(gateway.Options{ConfigPath: g.Path, Version: "test", Log: log, Stdout: g.Logs})
 	if err != nil {
-		t.Fatal(err)
+		g.t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	g.stop = stop
 	go func() { g.done <- g.Run(ctx) }()
-	Eventually(t, "the gateway listens", func() bool { return g.Addr("http") != nil && g.Addr("admin") != nil })
+	Eventually(g.t, "the gateway listens", func() bool { return g.Addr("http") != nil && g.Addr("admin") != nil })
 	g.URL = "http://" + g.Addr("http").String()
-	t.Cleanup(func() { g.Stop() })
-	return g
+}
+
+// Restarts stops the gateway and starts another on the same files.
+func (g *Gateway) Restarts() {
+	g.t.Helper()
+	if err := g.Stop(); err != nil {
+		g.t.Fatal(err)
+	}
+	g.run()
 }
 
 // Writes puts rest into the gateway's routes.yaml, by rename.

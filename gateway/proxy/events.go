@@ -6,8 +6,13 @@ import (
 	"sync"
 )
 
+// farewell is the last event of a stream that is let go. A program that does not
+// listen for it ignores it (HTML Living Standard 9.2.6), sees an orderly end and
+// connects again.
+const farewell = "event: bye\ndata: drained\n\n"
+
 // events is the body of an event stream: when told to go it ends after a whole
-// event, so that the visitor's program sees an end and not a cut.
+// event and the farewell, so that the visitor's program sees an end and not a cut.
 type events struct {
 	*leased
 
@@ -15,33 +20,57 @@ type events struct {
 	border bool       // the bytes so far end with a whole event
 	tail   []byte     // the last bytes, at most three
 	leave  bool
+	rest   string // of the farewell; guarded like the others
+	parted bool   // the farewell has begun
 }
 
-// Read passes the target's bytes on; after a goodbye up to the next border only.
+// Read passes the target's bytes on; after a goodbye up to the next border only,
+// and then the farewell.
 func (e *events) Read(p []byte) (int, error) {
-	if e.done() {
-		return 0, io.EOF
+	if n, ok := e.part(p); ok {
+		return n, e.ended()
 	}
 	n, err := e.leased.Read(p)
 	e.mu.Lock()
+	if e.leave && err != nil && n == 0 && e.border { // closed by goodbye between two events
+		e.mu.Unlock()
+		n, _ = e.part(p)
+		return n, e.ended()
+	}
 	defer e.mu.Unlock()
 	if e.leave {
-		if err != nil && e.border && n == 0 {
-			return 0, io.EOF // closed by goodbye between two events
-		}
 		if end := e.firstBorder(p[:n]); end >= 0 {
 			e.border = true
-			return end, io.EOF
+			return end, nil // the next Read says farewell
 		}
 	}
 	e.follow(p[:n])
 	return n, err
 }
 
-func (e *events) done() bool {
+// part writes what is left of the farewell once the stream is at a border.
+func (e *events) part(p []byte) (n int, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.leave && e.border
+	if !e.leave || !e.border {
+		return 0, false
+	}
+	if !e.parted {
+		e.parted, e.rest = true, farewell
+	}
+	n = copy(p, e.rest)
+	e.rest = e.rest[n:]
+	return n, true
+}
+
+func (e *events) ended() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.rest == "" {
+		e.whole.Store(true)
+		return io.EOF
+	}
+	return nil
 }
 
 // firstBorder returns where the first event ends in p, -1 when none does.

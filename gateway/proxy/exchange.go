@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"pomodoro.cc/gateway/upstream"
 )
 
 // Exchange is what becomes known of one request on its way: the steps before the
@@ -23,6 +25,12 @@ type Exchange struct {
 	Reason   string
 	Upstream time.Duration // from the first attempt to the answer's head
 
+	// Bucket is the visitor's in a canary, plus one; 0: there was none to look
+	// up. NewBucket: the visitor does not know it yet.
+	Bucket    int
+	NewBucket bool
+
+	visit  upstream.Visit
 	tunnel *tunnel // of an upgraded connection
 }
 

@@ -27,6 +27,7 @@ type Route struct {
 	Upgrades      []string          // protocols that may be upgraded to, lower case
 	AllowHeaders  []string          // fields passed on that are dropped by default, canonical
 	HashCookie    string            // key of Hash balance; empty: the visitor's address
+	Streams       time.Duration     // patience of a drain with this route's streams; 0: the service's
 	Retry         Retry
 	Hold          Hold
 
@@ -187,6 +188,9 @@ func check(res *http.Response) error {
 		}
 	}
 	x := fromContext(res.Request.Context())
+	if x.NewBucket {
+		res.Header.Add("Set-Cookie", bucketCookie(x))
+	}
 	for name, value := range x.Route.SetHeaders {
 		res.Header.Set(name, value)
 	}
@@ -208,6 +212,8 @@ func (h *Handler) failed(w http.ResponseWriter, r *http.Request, err error) {
 		own = &Answer{Status: http.StatusRequestEntityTooLarge, Reason: "too_large", Text: "the body is larger than this site takes"}
 	case errors.Is(err, upstream.ErrHoldFull):
 		own = &Answer{Status: http.StatusServiceUnavailable, Reason: "hold_full", Text: "the service is not available now", RetryAfter: 2}
+	case errors.Is(err, upstream.ErrPaused):
+		own = &Answer{Status: http.StatusServiceUnavailable, Reason: "paused", Text: "the service is paused", RetryAfter: 2}
 	case errors.Is(err, upstream.ErrHoldTimeout), errors.Is(err, upstream.ErrNoTarget):
 		own = &Answer{Status: http.StatusServiceUnavailable, Reason: "hold_timeout", Text: "the service is not available now", RetryAfter: 2}
 	case timeout(err):

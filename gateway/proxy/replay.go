@@ -34,6 +34,16 @@ func (b *replay) fresh() (io.ReadCloser, bool) {
 	return &attempt{body: b}, !b.over
 }
 
+// spent tells whether more of the body is gone than was kept.
+func (b *replay) spent() bool {
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.over
+}
+
 // Read gives what earlier attempts have read, then the visitor's own bytes.
 func (a *attempt) Read(p []byte) (int, error) {
 	b := a.body

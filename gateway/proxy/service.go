@@ -19,96 +19,216 @@ import (
 // the connection, so that the visitor's side knows nothing of them.
 type service struct{}
 
-// RoundTrip leases a target of the route's slot and sends r there. The answer's
-// body holds the lease until it is closed.
+// RoundTrip enters the route's slot and sends r to the target leased there. The
+// answer's body holds the lease until it is closed.
 func (service) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := fromContext(r.Context())
-	route := x.Route
-	route.Retry.Budget.request()
-	var body *replay
+	x.Route.Retry.Budget.request()
+	a := &attempts{r: r, x: x, route: x.Route, started: time.Now()}
 	if r.Body != nil && r.Body != http.NoBody {
-		body = &replay{limit: route.Hold.Body, src: r.Body}
+		a.body = &replay{limit: x.Route.Hold.Body, src: r.Body}
 	}
-	key := affinity(r, x)
-	started := time.Now()
-	defer func() { x.Upstream = time.Since(started) }()
+	res, err := a.run()
+	x.Upstream = time.Since(a.started)
+	if err != nil {
+		x.visit.Leave(a.end(err))
+		a.cancel(nil)
+		return nil, err
+	}
+	a.carry(res)
+	return res, nil
+}
 
-	var tried []*upstream.Target
+// attempts is the way of one request from its arrival to an answer's head.
+type attempts struct {
+	r       *http.Request
+	x       *Exchange
+	route   *Route
+	started time.Time
+	body    *replay // nil: the request has none
+	tried   []*upstream.Target
+	ctx     context.Context // of the attempt under way
+	cancel  context.CancelCauseFunc
+}
+
+func (a *attempts) run() (*http.Response, error) {
+	visit, x := &a.x.visit, a.x
+	a.ctx, a.cancel = context.WithCancelCause(a.r.Context())
+	err := visit.Enter(a.route.Slot, upstream.Ask{Key: affinity(a.r, x), Bucket: bucket(a.r, x), Write: !safe(a.r.Method), Cut: a.cancel})
 	for {
-		lease, err := route.lease(r.Context(), started, x, key, tried)
+		if errors.Is(err, upstream.ErrNoTarget) || errors.Is(err, upstream.ErrPaused) {
+			x.Held = true
+			err = visit.Hold(a.r.Context(), a.route.Hold.For-time.Since(a.started), a.route.Hold.Requests)
+		}
 		if err != nil {
 			return nil, err
 		}
+		target := visit.Target
 		x.Attempts++
-		x.Target, x.Version = lease.Target.URL.Host, lease.Target.Version
-		res, err := send(r, lease, body)
-		pool := route.Slot.Pool()
-		if err == nil {
-			if pool.Outcome(lease.Target, false, res.StatusCode >= 500) {
-				route.Ejected()
-			}
-			hold(x, lease, res)
+		x.Target, x.Version = target.URL.Host, target.Version
+		began := time.Now()
+		res, failure := a.send(target)
+		took := time.Since(began)
+		if failure == nil && !a.secondOpinion(res) {
+			a.outcome(took, false, res.StatusCode >= 500)
 			return res, nil
 		}
-		cut := errors.Is(context.Cause(lease.Ctx), upstream.ErrCut)
-		target := lease.Target
-		lease.Release()
-		if r.Context().Err() != nil {
-			return nil, context.Cause(r.Context())
-		}
-		if cut {
-			return nil, upstream.ErrCut
-		}
-		broke := unreachable(err) || !timeout(err) && !transport.NeverSent(err)
-		if pool.Outcome(target, broke, false) {
-			route.Ejected()
-		}
-		if unreachable(err) {
-			route.Suspect(target, err)
-		}
-		if !mayRepeat(r, err) || !route.Retry.again(x, transport.NeverSent(err)) {
+		if failure == nil {
+			a.outcome(took, false, true)
+			a.tried = append(a.tried, target)
+			res.Body.Close()
+		} else if err := a.failed(target, failure, took); err != nil {
 			return nil, err
 		}
-		if _, ok := body.fresh(); !ok {
-			return nil, err // more of the body is gone than was kept
-		}
-		route.Retried()
-		if !transport.NeverSent(err) || unreachable(err) {
-			tried = append(tried, target) // a stale connection says nothing of its target
-		}
+		a.route.Retried()
+		a.cancel(nil)
+		a.ctx, a.cancel = context.WithCancelCause(a.r.Context())
+		err = visit.Again(a.tried, a.cancel)
 	}
 }
 
-// lease takes a target that was not tried, or waits for one that is healthy.
-func (route *Route) lease(ctx context.Context, started time.Time, x *Exchange, key string, tried []*upstream.Target) (*upstream.Lease, error) {
-	lease, err := route.Slot.Acquire(ctx, key, tried)
-	if !errors.Is(err, upstream.ErrNoTarget) {
-		return lease, err
+// failed judges a failed attempt. A nil error: it may be repeated.
+func (a *attempts) failed(target *upstream.Target, failure error, took time.Duration) error {
+	if a.r.Context().Err() != nil {
+		return context.Cause(a.r.Context())
 	}
-	x.Held = true
-	patience, enough := context.WithDeadline(ctx, started.Add(route.Hold.For))
-	defer enough()
-	return route.Slot.Hold(ctx, patience, key, route.Hold.Requests)
+	cut := errors.Is(context.Cause(a.ctx), upstream.ErrCut)
+	if cut {
+		// The patience of a drain has ended; the target did nothing wrong.
+		if !mayRepeat(a.r, failure) || a.body.spent() {
+			return upstream.ErrCut
+		}
+		return nil
+	}
+	a.outcome(took, unreachable(failure) || !timeout(failure) && !transport.NeverSent(failure), false)
+	if unreachable(failure) {
+		a.route.Suspect(target, failure)
+	}
+	// A trial ends by itself and the old version has carried it all before: the
+	// budget is for when that is not so.
+	trial := a.x.visit.OnTrial() && a.x.Attempts < a.route.Retry.Attempts
+	if !mayRepeat(a.r, failure) || a.body.spent() || !trial && !a.route.Retry.again(a.x, transport.NeverSent(failure)) {
+		return failure
+	}
+	if !transport.NeverSent(failure) || unreachable(failure) {
+		a.tried = append(a.tried, target) // a stale connection says nothing of its target
+	}
+	return nil
+}
+
+// secondOpinion tells whether a new version's 5xx should be asked of the old one
+// instead: it is still being watched, and the method is safe, so that asking
+// twice does no harm (RFC 9110 9.2.1).
+func (a *attempts) secondOpinion(res *http.Response) bool {
+	return res.StatusCode >= 500 && safe(a.r.Method) && a.body == nil && a.x.visit.OnTrial() && a.x.Attempts < a.route.Retry.Attempts
+}
+
+func (a *attempts) outcome(took time.Duration, connection, serverError bool) {
+	if a.x.visit.Outcome(upstream.Attempt{Route: a.route.Name, RequestID: a.x.ID, Connection: connection, Error: serverError, Took: took}) {
+		a.route.Ejected()
+	}
 }
 
 // send makes one attempt.
-func send(r *http.Request, lease *upstream.Lease, body *replay) (*http.Response, error) {
-	out := r.WithContext(lease.Ctx)
-	url := *r.URL
-	url.Scheme, url.Host = transport.Address(lease.Target.URL)
+func (a *attempts) send(target *upstream.Target) (*http.Response, error) {
+	out := a.r.WithContext(a.ctx)
+	url := *a.r.URL
+	url.Scheme, url.Host = transport.Address(target.URL)
 	out.URL = &url
 	out.Body = nil
-	if body != nil {
-		out.Body, _ = body.fresh()
+	if a.body != nil {
+		out.Body, _ = a.body.fresh()
 		out.GetBody = func() (io.ReadCloser, error) {
-			again, ok := body.fresh()
+			again, ok := a.body.fresh()
 			if !ok {
 				return nil, errors.New("body is too large to be sent again")
 			}
 			return again, nil
 		}
 	}
-	return lease.Target.Transport.RoundTrip(out)
+	return target.Transport.RoundTrip(out)
+}
+
+// end says how a visit ended that came to no answer of a target.
+func (a *attempts) end(err error) upstream.End {
+	switch {
+	case errors.Is(err, upstream.ErrCut):
+		return upstream.Cut
+	case a.r.Context().Err() != nil:
+		return upstream.ClientLeft
+	case timeout(err), malformed(err):
+		return upstream.Answered // the target's own fault, swap or none
+	}
+	return upstream.Failed
+}
+
+// carry ties the visit to the answer's body.
+func (a *attempts) carry(res *http.Response) {
+	x := a.x
+	b := &leased{ReadCloser: res.Body, attempts: a}
+	switch {
+	case res.StatusCode == http.StatusSwitchingProtocols:
+		x.Stream = true
+		both, ok := res.Body.(io.ReadWriteCloser)
+		if !ok {
+			break
+		}
+		t := &tunnel{leased: b, target: both}
+		// The end of the attempt, by a cut too, closes the target's side.
+		t.stop = context.AfterFunc(a.ctx, func() { both.Close() })
+		x.tunnel = t
+		res.Body = t
+		x.visit.BecomeStream(a.route.Streams, t.goodbye)
+		return
+	case strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream"):
+		x.Stream = true
+		events := &events{leased: b, border: true}
+		res.Body = events
+		var goodbye func() // what is encoded or counted in advance has no border to end it at
+		if res.Header.Get("Content-Encoding") == "" && res.ContentLength < 0 {
+			goodbye = events.goodbye
+		}
+		x.visit.BecomeStream(a.route.Streams, goodbye)
+		return
+	}
+	res.Body = b
+}
+
+// leased is an answer's body that ends the visit when it is closed.
+type leased struct {
+	io.ReadCloser
+	attempts *attempts
+	broke    atomic.Bool
+	whole    atomic.Bool
+}
+
+// Read notes how the body ended.
+func (b *leased) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		b.whole.Store(true)
+	} else if err != nil {
+		b.broke.Store(true)
+	}
+	return n, err
+}
+
+// Close closes the body and ends the visit.
+func (b *leased) Close() error {
+	err := b.ReadCloser.Close()
+	a := b.attempts
+	end := upstream.Answered
+	switch {
+	case errors.Is(context.Cause(a.ctx), upstream.ErrCut) && !b.whole.Load():
+		end = upstream.Cut
+	case a.r.Context().Err() != nil && !b.whole.Load():
+		end = upstream.ClientLeft
+	case b.broke.Load() && !a.x.Stream:
+		end = upstream.Failed
+	}
+	a.x.visit.Leave(end)
+	a.cancel(nil)
+	return err
 }
 
 // affinity is the key of Hash balance.
@@ -136,11 +256,12 @@ func mayRepeat(r *http.Request, err error) bool {
 	if timeout(err) || malformed(err) || r.Header.Get("Upgrade") != "" {
 		return false
 	}
-	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
-		return true
-	}
-	return false
+	return safe(r.Method) || r.Method == http.MethodPut || r.Method == http.MethodDelete
+}
+
+// safe tells whether a method asks for nothing but an answer (RFC 9110 9.2.1).
+func safe(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
 // Budget bounds repeated attempts to a share of the requests, with ten at hand
@@ -173,46 +294,6 @@ func (b *Budget) take() bool {
 // never left costs a target nothing: it may wait for one as long as it is held.
 func (t Retry) again(x *Exchange, unsent bool) bool {
 	return unsent || x.Attempts < t.Attempts && t.Budget.take()
-}
-
-// hold ties the lease to the answer's body.
-func hold(x *Exchange, lease *upstream.Lease, res *http.Response) {
-	b := &leased{ReadCloser: res.Body, lease: lease}
-	switch {
-	case res.StatusCode == http.StatusSwitchingProtocols:
-		x.Stream = true
-		both, ok := res.Body.(io.ReadWriteCloser)
-		if !ok {
-			break
-		}
-		t := &tunnel{leased: b, target: both}
-		// The end of the lease, by a cut too, closes the target's side.
-		t.stop = context.AfterFunc(lease.Ctx, func() { both.Close() })
-		x.tunnel = t
-		res.Body = t
-		lease.BecomeStream(t.goodbye)
-		return
-	case strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream"):
-		x.Stream = true
-		events := &events{leased: b, border: true}
-		res.Body = events
-		lease.BecomeStream(events.goodbye)
-		return
-	}
-	res.Body = b
-}
-
-// leased is an answer's body that gives the lease back when it is closed.
-type leased struct {
-	io.ReadCloser
-	lease *upstream.Lease
-}
-
-// Close closes the body and releases the lease.
-func (b *leased) Close() error {
-	err := b.ReadCloser.Close()
-	b.lease.Release()
-	return err
 }
 
 // buffers lends ReverseProxy the buffers that it copies bodies with.

@@ -1,11 +1,8 @@
 package upstream
 
 import (
-	"context"
-	"errors"
 	"hash/maphash"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -21,17 +18,6 @@ const (
 	Hash
 )
 
-var (
-	// ErrNoTarget says that no target of the pool may serve now.
-	ErrNoTarget = errors.New("no healthy target")
-	// ErrCut is the cause of a lease's context that ended with the drain's patience.
-	ErrCut = errors.New("cut at the end of the drain")
-
-	errRetired = errors.New("pool is retired")
-)
-
-const shards = 8
-
 // Pool is the set of targets serving one service at one moment. The set never
 // changes; a change of targets is a new pool.
 type Pool struct {
@@ -39,131 +25,102 @@ type Pool struct {
 	Balance Balance
 	Eject   Ejection
 
-	turn   atomic.Uint64
-	shards [shards]shard
+	trial atomic.Bool // under watch, or taken back: what fails here is tried elsewhere
+	turn  atomic.Uint64
+	stats atomic.Pointer[window]
+	alarm chan struct{} // something a watch should look at; one is enough
+
+	out  [shards]out
+	busy atomic.Int32  // shards with leases out, or not retired yet
+	idle chan struct{} // closed once retired with no lease out
 }
 
-// shard keeps a share of the leases, so that cores do not meet at one lock.
-type shard struct {
-	mu      sync.Mutex // guards the fields below: choice and retirement exclude each other
-	retired bool
-	first   *Lease
+// out counts the leases of one shard; that shard's lock guards it.
+type out struct {
 	count   int
-	idle    chan struct{} // closed once retired with no lease out
-	_       [24]byte
+	retired bool
+	_       [48]byte
 }
 
-// NewPool returns a pool that serves. Without targets it refuses every lease
-// with ErrNoTarget.
+// NewPool returns a pool that serves. Without targets it has no lease to give.
 func NewPool(targets []*Target, balance Balance, eject Ejection) *Pool {
-	return &Pool{Targets: targets, Balance: balance, Eject: eject}
+	p := &Pool{Targets: targets, Balance: balance, Eject: eject, alarm: make(chan struct{}, 1), idle: make(chan struct{})}
+	p.busy.Store(shards)
+	return p
 }
 
-// Lease is a request's claim on a target, from choice to last byte.
-type Lease struct {
-	Target *Target
-	Ctx    context.Context // ends with the request, or with cause ErrCut
-
-	pool       *Pool
-	shard      *shard
-	cancel     context.CancelCauseFunc
-	next, prev *Lease
-	stream     bool
-	goodbye    func() // how a stream is let go gracefully; nil: only a cut
-	told       bool
+// returned takes one lease back; the shard is locked.
+func (p *Pool) returned(place int) {
+	o := &p.out[place]
+	o.count--
+	if o.retired && o.count == 0 {
+		p.quiet()
+	}
 }
 
-// acquire leases a target other than those in tried, as long as there is one.
-func (p *Pool) acquire(ctx context.Context, key string, tried []*Target) (*Lease, error) {
-	t := p.choose(key, tried, time.Now())
-	if t == nil {
-		if p.isRetired() {
-			return nil, errRetired
-		}
-		return nil, ErrNoTarget
-	}
-	l := &Lease{Target: t, pool: p}
-	l.Ctx, l.cancel = context.WithCancelCause(ctx)
-	s := &p.shards[rand.Uint32()%shards]
-	s.mu.Lock()
-	if s.retired {
-		s.mu.Unlock()
-		l.cancel(nil)
-		return nil, errRetired
-	}
-	l.shard = s
-	l.next = s.first
-	if s.first != nil {
-		s.first.prev = l
-	}
-	s.first = l
-	s.count++
-	s.mu.Unlock()
-	t.inFlight.Add(1)
-	return l, nil
-}
-
-// Release gives the target back. The first call counts; further ones do nothing.
-func (l *Lease) Release() {
-	s := l.shard
-	s.mu.Lock()
-	if l.pool == nil {
-		s.mu.Unlock()
+// retire gives no more leases in this shard, which is locked. Retiring twice is
+// retiring once.
+func (p *Pool) retire(place int) {
+	o := &p.out[place]
+	if o.retired {
 		return
 	}
-	l.pool = nil
-	if l.prev != nil {
-		l.prev.next = l.next
-	} else {
-		s.first = l.next
+	o.retired = true
+	if o.count == 0 {
+		p.quiet()
 	}
-	if l.next != nil {
-		l.next.prev = l.prev
-	}
-	s.count--
-	if s.retired && s.count == 0 {
-		close(s.idle)
-	}
-	stream := l.stream
-	s.mu.Unlock()
-	l.Target.inFlight.Add(-1)
-	if stream {
-		l.Target.streams.Add(-1)
-	}
-	l.cancel(nil)
 }
 
-// BecomeStream marks the lease as a stream or an upgraded connection, which has
-// a patience of its own at a drain. goodbye, which may be nil, is called at most
-// once to let it go gracefully; it must not block. When the pool's streams have
-// been told to go already, goodbye is called at once.
-func (l *Lease) BecomeStream(goodbye func()) {
-	l.shard.mu.Lock()
-	if l.pool == nil || l.stream {
-		l.shard.mu.Unlock()
-		return
+func (p *Pool) quiet() {
+	if p.busy.Add(-1) == 0 {
+		close(p.idle)
 	}
-	l.stream, l.goodbye = true, goodbye
-	l.shard.mu.Unlock()
-	l.Target.streams.Add(1)
 }
 
-// Outcome tells the pool how the target did. connection: it could not be
-// reached or broke the connection; serverError: it answered 5xx. It returns
-// true when the target was ejected for it.
-func (p *Pool) Outcome(t *Target, connection, serverError bool) (ejected bool) {
+// OnTrial puts the pool on trial: until Accept a visit's failure here may be tried
+// on another pool. A pool that is taken back stays on trial to its end.
+func (p *Pool) OnTrial() { p.trial.Store(true) }
+
+// Accept ends the trial.
+func (p *Pool) Accept() { p.trial.Store(false) }
+
+// Alarm is sent to when a target fails a visitor or goes down.
+func (p *Pool) Alarm() <-chan struct{} { return p.alarm }
+
+func (p *Pool) raise() {
+	select {
+	case p.alarm <- struct{}{}:
+	default: // raised already
+	}
+}
+
+// Attempt is how one attempt of a request on a target ended.
+type Attempt struct {
+	Route      string
+	RequestID  string
+	Connection bool          // the target could not be reached or broke the connection
+	Error      bool          // it answered 5xx
+	Took       time.Duration // until the answer's head
+}
+
+// record counts an attempt and tells whether t was ejected for it.
+func (p *Pool) record(t *Target, a Attempt) (ejected bool) {
 	now := time.Now()
-	if !t.failed(p.Eject, connection, serverError, now) {
+	p.measure(a, now)
+	if a.Connection || a.Error {
+		defer p.raise()
+	}
+	if !t.failed(p.Eject, a.Connection, a.Error, now) {
 		return false
 	}
-	out := 1
+	gone := 1
 	for _, other := range p.Targets {
 		if other != t && other.ejectedAt(now) {
-			out++
+			gone++
 		}
 	}
 	// The panic threshold: an ejection may never empty a pool.
-	if out >= len(p.Targets) || float64(out) > p.Eject.Panic*float64(len(p.Targets)) {
+	if gone >= len(p.Targets) || float64(gone) > p.Eject.Panic*float64(len(p.Targets)) {
 		return false
 	}
 	t.eject(now.Add(p.Eject.For))
@@ -171,13 +128,13 @@ func (p *Pool) Outcome(t *Target, connection, serverError bool) (ejected bool) {
 }
 
 // Fit tells whether some target may serve now.
-func (p *Pool) Fit() bool { return p.choose("", nil, time.Now()) != nil }
+func (p *Pool) Fit() bool { return p.choose("", nil) != nil }
 
 var seed = maphash.MakeSeed()
 
-func (p *Pool) choose(key string, tried []*Target, now time.Time) *Target {
+func (p *Pool) choose(key string, tried []*Target) *Target {
 	fit := func(t *Target) bool {
-		if t.Health() == Down || t.ejectedAt(now) {
+		if t.Health() == Down || t.Ejected() {
 			return false
 		}
 		for _, x := range tried {
@@ -260,110 +217,4 @@ func (p *Pool) byKey(key string, fit func(*Target) bool) *Target {
 		}
 	}
 	return best
-}
-
-func (p *Pool) isRetired() bool {
-	s := &p.shards[0]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.retired
-}
-
-// Retire ends the giving of leases. Publish the successor first: a request
-// refused here must find it on its next look.
-func (p *Pool) Retire() {
-	for i := range p.shards {
-		s := &p.shards[i]
-		s.mu.Lock()
-		if !s.retired {
-			s.retired = true
-			s.idle = make(chan struct{})
-			if s.count == 0 {
-				close(s.idle)
-			}
-		}
-		s.mu.Unlock()
-	}
-}
-
-// InFlight counts the leases out, and the streams among them.
-func (p *Pool) InFlight() (leases, streams int) {
-	p.each(func(l *Lease) {
-		leases++
-		if l.stream {
-			streams++
-		}
-	})
-	return leases, streams
-}
-
-func (p *Pool) each(f func(*Lease)) {
-	for i := range p.shards {
-		s := &p.shards[i]
-		s.mu.Lock()
-		for l := s.first; l != nil; l = l.next {
-			f(l)
-		}
-		s.mu.Unlock()
-	}
-}
-
-// Drain waits for the leases still out of a retired pool. When ctx ends first it
-// cancels them and reports how many it cut short; it returns when all are back.
-func (p *Pool) Drain(ctx context.Context) (cut int) {
-	for i := range p.shards {
-		select {
-		case <-p.shards[i].idle:
-			continue
-		case <-ctx.Done():
-		}
-		p.each(func(l *Lease) {
-			cut++
-			l.cancel(ErrCut)
-		})
-		break
-	}
-	for i := range p.shards {
-		<-p.shards[i].idle
-	}
-	return cut
-}
-
-// Await waits until no lease is out or ctx ends. Unlike Drain it needs no
-// retired pool and cuts nothing: new leases may still come.
-func (p *Pool) Await(ctx context.Context) {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if leases, _ := p.InFlight(); leases == 0 {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// Goodbye lets the streams still out go gracefully, spread evenly over window,
-// until ctx ends. It returns how many it told.
-func (p *Pool) Goodbye(ctx context.Context, window time.Duration) (told int) {
-	var list []*Lease
-	p.each(func(l *Lease) {
-		if l.stream && !l.told && l.goodbye != nil {
-			l.told = true
-			list = append(list, l)
-		}
-	})
-	for i, l := range list {
-		if i > 0 && window > 0 {
-			select {
-			case <-time.After(window / time.Duration(len(list))):
-			case <-ctx.Done():
-			}
-		}
-		l.goodbye()
-	}
-	return len(list)
 }

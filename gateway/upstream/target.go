@@ -64,8 +64,18 @@ func NewTarget(u *url.URL, version string, weight int, health Health, transport 
 // Health returns what the checks last said.
 func (t *Target) Health() Health { return Health(t.health.Load()) }
 
-// Prove marks a target that passed its checks before it was published.
-func (t *Target) Prove() { t.health.Store(int32(Up)) }
+// Prove marks a target that passed its checks before it was published, and
+// forgets an ejection.
+func (t *Target) Prove() {
+	t.until.Store(0)
+	t.health.Store(int32(Up))
+}
+
+// Trust lets a target serve before its first check, as after a restart.
+func (t *Target) Trust() { t.health.CompareAndSwap(int32(Down), int32(Unknown)) }
+
+// Resume takes over the health of another target at the same address.
+func (t *Target) Resume(from *Target) { t.health.Store(from.health.Load()) }
 
 // LastError returns why the last active check failed; nil when it passed.
 func (t *Target) LastError() error {
@@ -81,7 +91,7 @@ func (t *Target) InFlight() int { return int(t.inFlight.Load()) }
 func (t *Target) Streams() int { return int(t.streams.Load()) }
 
 // Ejected tells whether the target is out because it failed its visitors.
-func (t *Target) Ejected() bool { return t.ejectedAt(time.Now()) }
+func (t *Target) Ejected() bool { return t.until.Load() != 0 && t.ejectedAt(time.Now()) }
 
 func (t *Target) ejectedAt(now time.Time) bool {
 	until := t.until.Load()

@@ -15,6 +15,7 @@ import (
 
 	"pomodoro.cc/gateway/admin"
 	"pomodoro.cc/gateway/config"
+	"pomodoro.cc/gateway/swap"
 )
 
 // version is set by the build: -ldflags "-X main.version=…".
@@ -25,7 +26,9 @@ const (
 	exitDone        = 0
 	exitUnknown     = 1
 	exitUsage       = 2 // usage or invalid configuration
+	exitLocked      = 6
 	exitUnreachable = 7
+	exitTimedOut    = 8 // outcome unknown
 )
 
 func main() {
@@ -44,7 +47,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage{err} })
-	root.AddCommand(runCommand(), checkCommand(), schemaCommand(), reloadCommand(), statusCommand(), versionCommand(), healthCommand())
+	root.AddCommand(runCommand(), checkCommand(), schemaCommand(), reloadCommand(), statusCommand(), swapCommand(), rollbackCommand(), historyCommand(), pauseCommand(), resumeCommand(), versionCommand(), healthCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitDone
@@ -73,6 +76,8 @@ func exitCode(err error) int {
 		return int(code)
 	case errors.Is(err, admin.ErrUnreachable):
 		return exitUnreachable
+	case errors.As(err, &refusal) && (refusal.Problem.Code == swap.Locked || refusal.Problem.Code == swap.Superseded):
+		return exitLocked
 	case errors.As(err, new(usage)), errors.As(err, &problems), errors.As(err, &refusal):
 		return exitUsage
 	}

@@ -1,0 +1,196 @@
+package swap
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"pomodoro.cc/gateway/state"
+)
+
+// Journal is what must survive: which targets serve each service, which did
+// before, and the last swaps. It is saved before anything changes and again when
+// there is no way back, so that a gateway that is killed comes back with the old
+// or the new targets, never with none and never with both.
+type Journal struct {
+	file *state.File
+
+	mu  sync.Mutex // guards doc; held while it is saved
+	doc document
+}
+
+type document struct {
+	Services map[string]record `json:"services"`
+	History  []*Report         `json:"history"` // the oldest first
+}
+
+// record is what is known of a service. Serving holds as long as routes.yaml
+// names the targets of File.
+type record struct {
+	File    []Spec  `json:"file"`
+	Serving Release `json:"serving"`
+	Under   *intent `json:"under,omitempty"`
+}
+
+// intent is a swap under way. Until it is committed the old release serves after
+// a restart; its targets are still there, since nobody was told to stop them.
+type intent struct {
+	ID        string    `json:"id"`
+	To        Release   `json:"to"`
+	By        string    `json:"by,omitempty"`
+	Began     time.Time `json:"began"`
+	Committed bool      `json:"committed"`
+}
+
+const remembered = 200
+
+// OpenJournal reads the journal. An error is an alarm: what could be read is
+// used. Swaps that a killed gateway left behind are in the history as
+// interrupted.
+func OpenJournal(file *state.File) (*Journal, error) {
+	j := &Journal{file: file, doc: document{Services: map[string]record{}}}
+	err := file.Load(&j.doc)
+	if j.doc.Services == nil {
+		j.doc.Services = map[string]record{}
+	}
+	for name, r := range j.doc.Services {
+		if r.Under == nil {
+			continue
+		}
+		u := r.Under
+		report := &Report{ID: u.ID, Service: name, Result: Interrupted, Version: u.To.Version, Build: u.To.Build, By: u.By, Targets: urls(u.To.Targets), Began: u.Began, Ended: time.Now()}
+		report.Text = "the gateway ended during the swap, before it was decided: the old targets serve"
+		if u.Committed {
+			report.Published = u.Began
+			report.Text = "the gateway ended while the old targets were drained: the new ones serve"
+		}
+		report.Exit = report.ExitCode()
+		j.doc.History = append(j.doc.History, report)
+		r.Under = nil
+		j.doc.Services[name] = r
+	}
+	return j, err
+}
+
+// History lists the last swaps of a service, the newest first; of all when name
+// is empty. The reports are not to be changed.
+func (j *Journal) History(name string) (list []*Report) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, r := range slices.Backward(j.doc.History) {
+		if name == "" || r.Service == name {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// recall says what serves, given what the file names: the latest change wins.
+func (j *Journal) recall(name string, file []Spec) (Release, []Spec) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if r, known := j.doc.Services[name]; known && samePlaces(r.File, file) {
+		return r.Serving, r.File
+	}
+	return Release{Targets: file, Version: versionOf(file)}, file
+}
+
+// before finds the release to roll back to: the last one with that version, or
+// the one that served before the present one.
+func (j *Journal) before(name, version string) *Release {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, r := range slices.Backward(j.doc.History) {
+		if r.Service != name || r.Published.IsZero() || r.Result != Done && r.Result != Lost {
+			continue
+		}
+		if version == "" {
+			return &r.From
+		}
+		if r.From.Version == version {
+			return &r.From
+		}
+		if r.Version == version {
+			release := &Release{Version: r.Version, Build: r.Build}
+			for _, u := range r.Targets {
+				release.Targets = append(release.Targets, Spec{URL: u, Version: r.Version})
+			}
+			return release
+		}
+	}
+	return nil
+}
+
+// save writes the document with change made to it, and keeps the change only
+// when that worked.
+func (j *Journal) save(change func(*document)) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	next := document{Services: map[string]record{}, History: slices.Clone(j.doc.History)}
+	for name, r := range j.doc.Services {
+		next.Services[name] = r
+	}
+	change(&next)
+	if err := j.file.Save(next); err != nil {
+		return err
+	}
+	j.doc = next
+	return nil
+}
+
+func (j *Journal) intend(w *Swap) error {
+	s := w.service
+	s.mu.Lock()
+	file, serving := s.file, s.serving
+	s.mu.Unlock()
+	return j.save(func(d *document) {
+		d.Services[s.Name] = record{File: file, Serving: serving, Under: &intent{
+			ID: w.ID, To: Release{Targets: w.order.Targets, Version: w.order.Version, Build: w.order.Build}, By: w.order.By, Began: w.report.Began,
+		}}
+	})
+}
+
+func (j *Journal) commit(name string, file []Spec, to, from Release) error {
+	return j.save(func(d *document) {
+		r := d.Services[name]
+		r.File, r.Serving = file, to
+		if r.Under != nil {
+			u := *r.Under
+			u.Committed = true
+			r.Under = &u
+		}
+		d.Services[name] = r
+	})
+}
+
+// stay records that serving goes on although the file may say otherwise.
+func (j *Journal) stay(name string, file []Spec, serving Release) error {
+	return j.save(func(d *document) { d.Services[name] = record{File: file, Serving: serving} })
+}
+
+func (j *Journal) abandon(w *Swap) {
+	j.mu.Lock()
+	r := j.doc.Services[w.service.Name]
+	mine := r.Under != nil && r.Under.ID == w.ID
+	j.mu.Unlock()
+	if !mine {
+		return
+	}
+	if err := j.stay(w.service.Name, r.File, r.Serving); err != nil {
+		w.service.all.Log.Error("journal", "service", w.service.Name, "error", err)
+	}
+}
+
+// finish enters a swap's report into the history.
+func (j *Journal) finish(report *Report) error {
+	return j.save(func(d *document) {
+		d.History = append(d.History, report)
+		if n := len(d.History) - remembered; n > 0 {
+			d.History = d.History[n:]
+		}
+		if r := d.Services[report.Service]; r.Under != nil && r.Under.ID == report.ID {
+			r.Under = nil
+			d.Services[report.Service] = r
+		}
+	})
+}

@@ -1,0 +1,409 @@
+package gateway_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"pomodoro.cc/gateway/admin"
+	"pomodoro.cc/gateway/gatewaytest"
+	"pomodoro.cc/gateway/swap"
+)
+
+// order begins a swap over the admin socket, as the command line does.
+func order(t testing.TB, gw *gatewaytest.Gateway, service string, o map[string]any) (string, error) {
+	t.Helper()
+	res, err := client(gw).Send(t.Context(), http.MethodPost, "/v1/services/"+service+"/swaps", o)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	var begun admin.Begun
+	if err := json.NewDecoder(res.Body).Decode(&begun); err != nil {
+		t.Fatal(err)
+	}
+	return begun.ID, nil
+}
+
+func client(gw *gatewaytest.Gateway) *admin.Client {
+	return admin.NewClient(filepath.Join(filepath.Dir(gw.Path), "admin.sock"))
+}
+
+// report follows a swap to its end.
+func report(t testing.TB, gw *gatewaytest.Gateway, id string) *swap.Report {
+	t.Helper()
+	res, err := client(gw).Do(t.Context(), http.MethodGet, "/v1/swaps/"+id+"/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	lines := json.NewDecoder(res.Body)
+	for {
+		var e swap.Event
+		if err := lines.Decode(&e); err != nil {
+			t.Fatal(err)
+		}
+		if e.Report != nil {
+			return e.Report
+		}
+	}
+}
+
+func swaps(t testing.TB, gw *gatewaytest.Gateway, o map[string]any) *swap.Report {
+	t.Helper()
+	id, err := order(t, gw, "app", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report(t, gw, id)
+}
+
+func to(version string, targets ...*gatewaytest.Upstream) map[string]any {
+	var urls []string
+	for _, u := range targets {
+		urls = append(urls, u.URL)
+	}
+	return map[string]any{"targets": urls, "version": version, "watch": "0s", "drain": "10s"}
+}
+
+func TestSwap_TheLedgerAddsUpOverTwoHundredSwapsUnderLoad(t *testing.T) {
+	a, b := gatewaytest.NewUpstream(t, "a"), gatewaytest.NewUpstream(t, "b")
+	echo := func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		w.Write(b)
+	}
+	a.Does(echo)
+	b.Does(echo)
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", a))
+	visitors := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	defer visitors.CloseIdleConnections()
+	ctx, end := context.WithCancel(t.Context())
+	var load sync.WaitGroup
+	var asked atomic.Int64
+	for n := range 64 {
+		load.Go(func() {
+			for ctx.Err() == nil {
+				method, body := http.MethodGet, ""
+				if n%2 == 0 {
+					method, body = http.MethodPost, strings.Repeat("x", n*100)
+				}
+				r, err := http.NewRequest(method, gw.URL+"/", strings.NewReader(body))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				res, err := visitors.Do(r)
+				if err != nil {
+					t.Errorf("lost: %v", err)
+					return
+				}
+				got, err := io.ReadAll(res.Body)
+				res.Body.Close()
+				if err != nil || res.StatusCode != 200 || string(got) != body {
+					t.Errorf("lost: status %d, %d bytes of %d, %v", res.StatusCode, len(got), len(body), err)
+				}
+				asked.Add(1)
+			}
+		})
+	}
+	next, other := b, a
+	total := 0
+	for i := range 200 {
+		r := swaps(t, gw, to(fmt.Sprint("v", i), next))
+		if r.Result != swap.Done || r.Ledger.Sum() != r.Ledger.Started || r.Ledger.Failed+r.Ledger.Cut != 0 {
+			t.Fatalf("swap %d: %s (%s), ledger %+v", i, r.Result, r.Text, r.Ledger)
+		}
+		if n := r.From.Targets; len(n) != 1 || n[0].URL != other.URL {
+			t.Fatalf("swap %d came from %v", i, n)
+		}
+		total += r.Ledger.Started
+		next, other = other, next
+	}
+	end()
+	load.Wait()
+	if total == 0 || int64(total) > asked.Load()+200*64 {
+		t.Errorf("the ledgers hold %d requests, the clients asked %d", total, asked.Load())
+	}
+}
+
+func TestSwap_ATargetThatNeverProvesItselfIsRefusedAndTheReportSaysWhy(t *testing.T) {
+	old, bad := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "bad")
+	bad.FallsIll()
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", old))
+	o := to("v2", bad)
+	o["patience"] = "300ms"
+	r := swaps(t, gw, o)
+	if r.Result != swap.NeverHealthy || r.Exit != 3 || len(r.Proofs) != 1 || r.Proofs[0].Status != 503 || r.Proofs[0].Body != "ill\n" && r.Proofs[0].Body != "ill" || r.Proofs[0].Tries == 0 {
+		t.Errorf("report %+v", r)
+	}
+	if _, got := gw.Get("/"); got != "old" {
+		t.Errorf("%q answers", got)
+	}
+}
+
+func TestSwap_AVersionThatTurnsOutBadIsTakenBackAndVisitorsNoticeNothing(t *testing.T) {
+	for name, bad := range map[string]func(*gatewaytest.Upstream){
+		"answers 500": func(u *gatewaytest.Upstream) {
+			u.Does(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+		},
+		"breaks off": func(u *gatewaytest.Upstream) {
+			u.Does(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+		},
+		"dies": func(u *gatewaytest.Upstream) {
+			u.Does(func(_ http.ResponseWriter, r *http.Request) { u.Stops(); <-r.Context().Done() })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+			bad(next)
+			gw := gatewaytest.Start(t, gatewaytest.Service("app", old))
+			o := to("v2", next)
+			o["watch"] = "1m"
+			id, err := order(t, gw, "app", o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			gatewaytest.Eventually(t, "it is taken back", func() bool {
+				if res, got := gw.Get("/"); res.StatusCode != 200 || got != "old" {
+					t.Fatalf("a visitor saw %d %q", res.StatusCode, got)
+				}
+				return gw.Status().Services[0].Swap == nil
+			})
+			r := report(t, gw, id)
+			if r.Result != swap.RolledBack || r.Exit != 4 || r.Verdict == nil || r.Verdict.Why == "" || r.Ledger.Sum() != r.Ledger.Started {
+				t.Errorf("report %+v", r)
+			}
+		})
+	}
+}
+
+func TestSwap_ACanaryGivesAShareOfTheVisitorsAndKeepsThem(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", old)+"access_log: \"off\"\n")
+	o := to("v2", next)
+	o["canary"], o["watch"] = "25%:1h", "1s"
+	if _, err := order(t, gw, "app", o); err != nil {
+		t.Fatal(err)
+	}
+	gatewaytest.Eventually(t, "the canary sings", func() bool { s := gw.Status().Services[0].Swap; return s != nil && s.Phase == "canary" })
+	count := map[string]int{}
+	const visitors = 10_000
+	for i := range visitors {
+		_, first := gw.Get("/")
+		count[first]++
+		if i >= 50 {
+			continue
+		}
+		jar, err := cookiejar.New(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		one := &http.Client{Jar: jar}
+		var seen string
+		for range 5 {
+			res, err := one.Get(gw.URL + "/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(res.Body)
+			res.Body.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if seen != "" && seen != string(b) {
+				t.Fatalf("a visitor went from %q to %q", seen, b)
+			}
+			seen = string(b)
+		}
+	}
+	if share := float64(count["next"]) / visitors; share < 0.24 || share > 0.26 {
+		t.Errorf("%.2f %% of the visitors saw the new version, want 25 within one", 100*share)
+	}
+}
+
+func TestSwap_OneAtATimeNamingTheHolder(t *testing.T) {
+	old, next, third := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next"), gatewaytest.NewUpstream(t, "third")
+	next.FallsIll()
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", old))
+	o := to("v2", next)
+	o["by"], o["build"] = "the first job", 7
+	first, err := order(t, gw, "app", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := order(t, gw, "app", o); err != nil || again != first {
+		t.Errorf("the same build again: %q, %v; want the swap under way", again, err)
+	}
+	_, err = order(t, gw, "app", to("v3", third))
+	var no *admin.Refusal
+	if !errors.As(err, &no) || no.Problem.Code != swap.Locked || !strings.Contains(no.Error(), "the first job") {
+		t.Errorf("a second swap: %v", err)
+	}
+	waits := to("v3", third)
+	waits["wait"], waits["build"] = true, 8
+	second, err := order(t, gw, "app", waits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next.Recovers()
+	if r := report(t, gw, first); r.Result != swap.Done {
+		t.Errorf("the first: %s, %s", r.Result, r.Text)
+	}
+	if r := report(t, gw, second); r.Result != swap.Done {
+		t.Errorf("the one that waited: %s, %s", r.Result, r.Text)
+	}
+	if _, got := gw.Get("/"); got != "third" {
+		t.Errorf("%q answers", got)
+	}
+
+	same, err := order(t, gw, "app", o)
+	if err != nil || same != first {
+		t.Errorf("the first build again: %q, %v; want its report", same, err)
+	}
+	late := to("v1", old)
+	late["build"] = 6
+	if _, err := order(t, gw, "app", late); !errors.As(err, &no) || no.Problem.Code != swap.Superseded {
+		t.Errorf("an older build: %v", err)
+	}
+	if r := swaps(t, gw, map[string]any{"rollback": true, "watch": "0s"}); r.Result != swap.Done || r.Version != "v2" {
+		t.Errorf("rollback: %s to %s, %s", r.Result, r.Version, r.Text)
+	}
+	if _, got := gw.Get("/"); got != "next" {
+		t.Errorf("after the rollback %q answers", got)
+	}
+}
+
+func TestSwap_ItCanBeCalledOffBeforePublish(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	next.FallsIll()
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", old))
+	id, err := order(t, gw, "app", to("v2", next))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client(gw).Do(t.Context(), http.MethodDelete, "/v1/swaps/"+id); err != nil {
+		t.Fatal(err)
+	}
+	if r := report(t, gw, id); r.Result != swap.Cancelled || r.Exit != 1 {
+		t.Errorf("report %+v", r)
+	}
+	if r := swaps(t, gw, to("v1", old)); r.Result != swap.Unchanged || r.Exit != 0 {
+		t.Errorf("to the targets that serve: %s", r.Result)
+	}
+}
+
+func TestSwap_WrongOrdersAreRefusedEachWithItsReason(t *testing.T) {
+	old := gatewaytest.NewUpstream(t, "old")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", old))
+	for want, o := range map[string]map[string]any{
+		"version is missing":        {"targets": []string{"http://127.0.0.1:1"}},
+		"no target":                 {"version": "v2"},
+		"must begin with http://":   {"version": "v2", "targets": []string{"ftp://x"}},
+		"is given twice":            {"version": "v2", "targets": []string{"http://x", "http://x"}},
+		"unknown field":             {"version": "v2", "tragets": []string{"http://x"}},
+		"is no duration":            {"version": "v2", "targets": []string{"http://x"}, "watch": "soon"},
+		"shares must grow":          {"version": "v2", "targets": []string{"http://x"}, "canary": "25%:1s,5%:1s"},
+		"knows no earlier release":  {"rollback": true},
+		`no release with version "`: {"rollback": true, "version": "v0"},
+	} {
+		if _, err := order(t, gw, "app", o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v; want %q", o, err, want)
+		}
+	}
+	if _, err := order(t, gw, "ap", to("v2", old)); err == nil || !strings.Contains(err.Error(), `there is no service "ap"; there are ["app"]`) {
+		t.Errorf("unknown service: %v", err)
+	}
+}
+
+func TestSwap_ItsTargetsServeAfterARestartUntilTheFileNamesOthers(t *testing.T) {
+	old, next, third := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next"), gatewaytest.NewUpstream(t, "third")
+	rest := gatewaytest.Service("app", old)
+	gw := gatewaytest.Start(t, rest)
+	if r := swaps(t, gw, to("v2", next)); r.Result != swap.Done {
+		t.Fatalf("%s: %s", r.Result, r.Text)
+	}
+	gw.Writes(rest + "  - {host: other.test, service: app}\n")
+	if err := gw.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, got := gw.Get("/"); got != "next" {
+		t.Errorf("after an unrelated reload %q answers", got)
+	}
+	gw.Restarts()
+	if _, got := gw.Get("/"); got != "next" {
+		t.Errorf("after the restart %q answers", got)
+	}
+	gw.Writes(gatewaytest.Service("app", third))
+	if err := gw.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, got := gw.Get("/"); got != "third" {
+		t.Errorf("after the file named others %q answers", got)
+	}
+}
+
+func TestPause_HoldsAndResumeLetsGo(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	if _, err := client(gw).Send(t.Context(), http.MethodPost, "/v1/services/app/pause", map[string]any{"writes": true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, got := gw.Get("/"); got != "app" {
+		t.Errorf("a read: %q", got)
+	}
+	answer := make(chan int)
+	go func() {
+		res, err := http.Post(gw.URL+"/", "text/plain", strings.NewReader("kept"))
+		if err != nil {
+			t.Error(err)
+			close(answer)
+			return
+		}
+		res.Body.Close()
+		answer <- res.StatusCode
+	}()
+	gatewaytest.Eventually(t, "the write is held", func() bool { return gw.Status().Services[0].Held == 1 })
+	if _, err := client(gw).Do(t.Context(), http.MethodPost, "/v1/services/app/resume"); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-answer; got != 200 {
+		t.Errorf("status %d", got)
+	}
+}
+
+func TestSwap_AnEventStreamHasItsPatienceAndThenAFarewell(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	old.Does(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		io.WriteString(w, "data: one\n\n")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", old))
+	res, err := http.Get(gw.URL + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	o := to("v2", next)
+	o["streams"] = "300ms"
+	r := swaps(t, gw, o)
+	if r.Result != swap.Done || r.Drained.LetGo != 1 || r.Drained.Cut != 0 || r.Ended.Sub(r.Published).Milliseconds() < 300 {
+		t.Errorf("report %+v", r)
+	}
+	if got, err := io.ReadAll(res.Body); err != nil || string(got) != "data: one\n\nevent: bye\ndata: drained\n\n" {
+		t.Errorf("the visitor saw %q, %v", got, err)
+	}
+}

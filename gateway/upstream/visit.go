@@ -1,0 +1,219 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+)
+
+var (
+	// ErrNoTarget says that no target of the service may serve now.
+	ErrNoTarget = errors.New("no healthy target")
+	// ErrPaused says that the service is paused for this kind of request.
+	ErrPaused = errors.New("service is paused")
+	// ErrCut is the cause given to Ask.Cut when the drain's patience has ended.
+	ErrCut = errors.New("cut at the end of the drain")
+	// ErrHoldFull says that as many requests wait already as may.
+	ErrHoldFull = errors.New("too many requests are waiting for a healthy target")
+	// ErrHoldTimeout says that no target came while the request waited.
+	ErrHoldTimeout = errors.New("no target became healthy in time")
+)
+
+// Visit is the stay of one request at a service, from its arrival to its last
+// byte. It holds at most one lease at a time: its claim on Target. The zero
+// Visit is ready for Enter; after Leave it may be used again. One goroutine at a
+// time calls its methods.
+type Visit struct {
+	Target *Target // leased now; nil while there is none
+
+	slot       *Slot
+	pool       *Pool
+	place      int // of the shard that this visit is counted in
+	held       bool
+	again      bool
+	ask        Ask
+	next, prev *Visit
+
+	// The fields below are guarded by the shard: a drain reads them.
+	inside   bool
+	stream   bool
+	patience time.Duration
+	goodbye  func()
+	told     time.Time     // when; zero: not yet
+	delay    time.Duration // this stream's share of Patience.Spread
+	cut      bool
+}
+
+// Ask is what the choice of a target goes by.
+type Ask struct {
+	Key    string      // of Hash balance
+	Bucket int         // of the visitor, 0 to Buckets-1: decides in a canary
+	Write  bool        // the method is not safe (RFC 9110 9.2.1)
+	Cut    func(error) // ends the attempt under way; called with ErrCut when a drain's patience ends
+}
+
+// Enter begins the visit at s and tries to lease a target. Whatever it returns,
+// the visit is counted until Leave.
+func (v *Visit) Enter(s *Slot, a Ask) error {
+	*v = Visit{slot: s, ask: a, place: int(rand.Uint32() % shards), inside: true}
+	sh := &s.shards[v.place]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.add(v)
+	return v.lease(nil)
+}
+
+// lease claims a target; the shard is locked. Reading the slot, choosing and
+// counting are one step for whoever publishes: see Slot.Publish.
+func (v *Visit) lease(tried []*Target) error {
+	s := v.slot
+	if p := s.pause.Load(); p != nil && (v.ask.Write || !p.writes) {
+		return ErrPaused
+	}
+	set := s.set.Load()
+	first, second := set.order(v.ask.Bucket, len(tried) > 0)
+	for _, pool := range [2]*Pool{first, second} {
+		if pool == nil {
+			continue
+		}
+		if t := pool.choose(v.ask.Key, tried); t != nil {
+			v.pool, v.Target = pool, t
+			pool.out[v.place].count++
+			t.inFlight.Add(1)
+			return nil
+		}
+	}
+	return ErrNoTarget
+}
+
+// giveBack ends the lease; the shard is locked.
+func (v *Visit) giveBack() {
+	if v.Target == nil {
+		return
+	}
+	v.Target.inFlight.Add(-1)
+	if v.stream {
+		v.Target.streams.Add(-1)
+		v.stream, v.goodbye = false, nil
+	}
+	v.Target = nil
+	v.pool.returned(v.place)
+}
+
+// Again gives the target back and leases another than those in tried: of the
+// warm old pool first, while a new one is on trial. cut replaces Ask.Cut.
+func (v *Visit) Again(tried []*Target, cut func(error)) error {
+	sh := &v.slot.shards[v.place]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	v.giveBack()
+	v.again, v.cut, v.ask.Cut = true, false, cut
+	return v.lease(tried)
+}
+
+// Hold waits until a target may serve and leases it. At most most requests wait
+// at once (ErrHoldFull); patience bounds the wait (ErrHoldTimeout), beside the
+// time that a pause still has; ctx is the request's own: one that left gives its
+// place up at once.
+func (v *Visit) Hold(ctx context.Context, patience time.Duration, most int) error {
+	s := v.slot
+	if s.held.Add(1) > int64(most) {
+		s.held.Add(-1)
+		return ErrHoldFull
+	}
+	defer s.held.Add(-1)
+	v.held = true
+	began := time.Now()
+	for {
+		fresh := s.waitFresh() // before the look: a Wake between the two is not missed
+		sh := &s.shards[v.place]
+		sh.mu.Lock()
+		v.giveBack()
+		err := v.lease(nil)
+		sh.mu.Unlock()
+		if err == nil {
+			return nil
+		}
+		until := patience - time.Since(began)
+		if p := s.pause.Load(); p != nil {
+			until = max(until, time.Until(p.until)+patience)
+		}
+		if until <= 0 {
+			if errors.Is(err, ErrPaused) {
+				return err
+			}
+			return ErrHoldTimeout
+		}
+		timer := time.NewTimer(until)
+		select {
+		case <-fresh:
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		}
+		timer.Stop()
+	}
+}
+
+// BecomeStream marks the visit as a stream or an upgraded connection. patience is
+// how long a drain leaves it alone; 0: what the drain says. goodbye, which may be
+// nil, is called at most once to let it go gracefully; it must not block.
+func (v *Visit) BecomeStream(patience time.Duration, goodbye func()) {
+	sh := &v.slot.shards[v.place]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if v.Target == nil || v.stream {
+		return
+	}
+	v.stream, v.patience, v.goodbye = true, patience, goodbye
+	v.Target.streams.Add(1)
+}
+
+// OnTrial tells whether the lease is on a pool whose failures can be tried on
+// another: a new one that is being watched, or one that was taken back.
+func (v *Visit) OnTrial() bool { return v.pool != nil && v.pool.trial.Load() }
+
+// Outcome tells the pool how one attempt ended, before the lease is given back.
+// It returns true when the target was ejected for it.
+func (v *Visit) Outcome(o Attempt) (ejected bool) {
+	if v.Target == nil {
+		return false
+	}
+	return v.pool.record(v.Target, o)
+}
+
+// End is how a visit ended, for the ledger.
+type End int
+
+// Answered by a target, whole; Failed: answered by the gateway itself, or broken
+// off by the target; Cut at the end of a drain's patience; ClientLeft before
+// the end.
+const (
+	Answered End = iota
+	Failed
+	Cut
+	ClientLeft
+)
+
+// Leave gives the target back and ends the visit. The first call counts;
+// further ones do nothing, whichever goroutine they come from.
+func (v *Visit) Leave(e End) {
+	if v.slot == nil {
+		return
+	}
+	sh := &v.slot.shards[v.place]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if !v.inside {
+		return
+	}
+	if v.cut {
+		e = Cut
+	}
+	sh.count(v, e)
+	v.giveBack()
+	sh.remove(v)
+	v.inside, v.goodbye, v.ask.Cut = false, nil, nil
+}
