@@ -228,6 +228,7 @@ func (g *Gateway) add(servers *[]*server, name string, l net.Listener, h http.Ha
 		}),
 		listener: l, visitors: visitors, name: name,
 	})
+	g.faults.Info("listening", "name", name, "address", l.Addr().String())
 	g.listening.Lock()
 	g.addresses[name] = l.Addr()
 	g.listening.Unlock()

@@ -82,6 +82,7 @@ type side struct {
 	frames frames
 	bye    []byte // to be written at the next border
 	ended  bool
+	said   func() // called when it has been written; nil: nobody wants to know
 }
 
 // write passes p on to w. Once a goodbye is due it is written at the next frame
@@ -113,7 +114,9 @@ func (s *side) write(w io.Writer, p []byte) (int, error) {
 func (s *side) flush(w io.Writer) {
 	if s.bye != nil && !s.ended && s.frames.border() {
 		s.ended = true
-		w.Write(s.bye) // who does not get it is gone already
+		if _, err := w.Write(s.bye); err == nil && s.said != nil { // who does not get it is gone already
+			s.said()
+		}
 	}
 }
 
@@ -198,6 +201,7 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	v := &visitor{Conn: c, buffered: rw.Reader}
+	v.away.said = w.x.visit.Parted
 	if t := w.x.tunnel; t != nil {
 		t.mu.Lock()
 		t.visitor = v

@@ -61,7 +61,7 @@ func ParseSteps(text string) (steps Steps, err error) {
 		if !ok || err != nil || err2 != nil || !strings.HasSuffix(share, "%") || d <= 0 {
 			return nil, fmt.Errorf("canary step %q: write a share and a time like 5%%:30s", part)
 		}
-		if percent <= 0 || percent >= 100 || len(steps) > 0 && percent <= steps[len(steps)-1].Percent {
+		if !(percent > 0 && percent < 100) || len(steps) > 0 && percent <= steps[len(steps)-1].Percent {
 			return nil, fmt.Errorf("canary step %q: shares must grow, above 0%% and below 100%%", part)
 		}
 		steps = append(steps, Step{percent, Duration(d)})

@@ -339,12 +339,13 @@ func (w *Swap) drain(pool, heir *upstream.Pool) {
 		})
 		s.dismiss(pool)
 	})
-	if !w.order.DetachStreams {
-		onlyStreams = nil
+	var enough <-chan int
+	if w.order.DetachStreams {
+		enough = onlyStreams
 	}
 	select {
 	case w.report.Drained = <-drained:
-	case w.report.StreamsLeft = <-onlyStreams:
+	case w.report.StreamsLeft = <-enough:
 		w.report.StreamsEnd = patience.From.Add(patience.Streams + patience.Spread + patience.Parting)
 	case <-ctx.Done():
 		w.report.Drained = <-drained // the end of life ends all patience

@@ -94,7 +94,12 @@ func (s *Slot) step(ctx context.Context, p Patience, pool *Pool, done *Drained) 
 				done.LetGo++
 				goodbyes = append(goodbyes, v.goodbye)
 			}
-		case over || now.Sub(v.told) >= p.Parting:
+		case !over && now.Sub(v.told) < p.Parting:
+		case v.parted:
+			if v.ask.Cut != nil {
+				v.ask.Cut(ErrLetGo)
+			}
+		default:
 			done.Cut++
 			v.end()
 		}

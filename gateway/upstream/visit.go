@@ -14,6 +14,9 @@ var (
 	ErrPaused = errors.New("service is paused")
 	// ErrCut is the cause given to Ask.Cut when the drain's patience has ended.
 	ErrCut = errors.New("cut at the end of the drain")
+	// ErrLetGo is the cause given to Ask.Cut for a stream that has had its goodbye
+	// and did not end by itself.
+	ErrLetGo = errors.New("let go at the end of the drain")
 	// ErrHoldFull says that as many requests wait already as may.
 	ErrHoldFull = errors.New("too many requests are waiting for a healthy target")
 	// ErrHoldTimeout says that no target came while the request waited.
@@ -42,6 +45,7 @@ type Visit struct {
 	goodbye  func()
 	told     time.Time     // when; zero: not yet
 	delay    time.Duration // this stream's share of Patience.Spread
+	parted   bool
 	cut      bool
 }
 
@@ -169,6 +173,14 @@ func (v *Visit) BecomeStream(patience time.Duration, goodbye func()) {
 	}
 	v.stream, v.patience, v.goodbye = true, patience, goodbye
 	v.Target.streams.Add(1)
+}
+
+// Parted says that the visitor has had the goodbye: what follows is no cut.
+func (v *Visit) Parted() {
+	sh := &v.slot.shards[v.place]
+	sh.mu.Lock()
+	v.parted = true
+	sh.mu.Unlock()
 }
 
 // OnTrial tells whether the lease is on a pool whose failures can be tried on

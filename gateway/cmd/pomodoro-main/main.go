@@ -43,6 +43,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		Use: "pomodoro-main", Short: "A reverse proxy that swaps upstreams without dropping a request",
 		SilenceUsage: true, SilenceErrors: true,
 	}
+	root.Args = cobra.ArbitraryArgs
+	root.RunE = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return c.Help()
+		}
+		text := fmt.Sprintf("unknown command %q", args[0])
+		if like := c.SuggestionsFor(args[0]); len(like) > 0 {
+			text += fmt.Sprintf("; did you mean %q?", like[0])
+		}
+		return usage{errors.New(text + "; see --help")}
+	}
+	root.SuggestionsMinimumDistance = 2
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

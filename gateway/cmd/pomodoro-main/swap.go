@@ -223,7 +223,12 @@ func reportTable(out io.Writer, r *swap.Report) error {
 }
 
 func historyCommand() *cobra.Command {
-	c := &cobra.Command{Use: "history [SERVICE]", Short: "Show the last swaps", Args: cobra.MaximumNArgs(1),
+	c := &cobra.Command{Use: "history [SERVICE]", Short: "Show the last swaps", Args: func(_ *cobra.Command, args []string) error {
+		if len(args) > 1 {
+			return usage{errors.New("want at most one SERVICE; see --help")}
+		}
+		return nil
+	},
 		Example: "  pomodoro-main history\n  pomodoro-main history app --json | jq '.[0].ledger'"}
 	socket := socketFlag(c)
 	asJSON := c.Flags().Bool("json", false, "as JSON")

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pomodoro.cc/gateway/gatewaytest"
+	"pomodoro.cc/gateway/swap"
+)
+
+// The program is this test binary, told to be it.
+func TestMain(m *testing.M) {
+	if os.Getenv("BE_POMODORO_MAIN") != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+func command(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func socketOf(gw *gatewaytest.Gateway) string {
+	return filepath.Join(filepath.Dir(gw.Path), "admin.sock")
+}
+
+func TestCommands_EachFailureHasItsMessageAndItsExitCode(t *testing.T) {
+	app, ill := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "ill")
+	ill.FallsIll()
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	at := "--socket=" + socketOf(gw)
+	locked := filepath.Join(t.TempDir(), "nobody.sock")
+	bad := filepath.Join(t.TempDir(), "routes.yaml")
+	if err := os.WriteFile(bad, []byte("version: 1\nroots: []\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"swop"}, 2, `unknown command "swop"`},
+		{[]string{"swap"}, 2, "want one SERVICE"},
+		{[]string{"swap", "app", at, "--target", ill.URL}, 2, "the version is missing"},
+		{[]string{"swap", "app", at, "--version", "v2"}, 2, "no target"},
+		{[]string{"swap", "app", at, "--version", "v2", "--target", "ftp://x"}, 2, "must begin with http://"},
+		{[]string{"swap", "ap", at, "--version", "v2", "--target", ill.URL}, 2, `no service "ap"`},
+		{[]string{"swap", "app", at, "--version", "v2", "--target", ill.URL, "--canary", "5"}, 2, "write a share and a time"},
+		{[]string{"swap", "app", at, "--version", "v2", "--target", ill.URL, "--watch", "soon"}, 2, "invalid argument"},
+		{[]string{"swap", "app", at, "--version", "v2", "--target", ill.URL, "--timeout", "100ms"}, 3, `GET /healthz: 503`},
+		{[]string{"swap", "app", at, "--version", "v1", "--target", app.URL}, 0, "serve already"},
+		{[]string{"rollback", "app", at}, 2, "knows no earlier release"},
+		{[]string{"pause", "app", at, "--max", "0s"}, 2, "--max must be above 0"},
+		{[]string{"history", "nobody", at}, 2, `no service "nobody"`},
+		{[]string{"history", "a", "b"}, 2, "at most one SERVICE"},
+		{[]string{"status", "--socket", locked}, 7, "nobody answers at socket"},
+		{[]string{"check", bad}, 2, `unknown key "roots"`},
+		{[]string{"check", bad + ".not"}, 2, "no such file"},
+	} {
+		code, out, errs := command(t, c.args...)
+		if code != c.code || !strings.Contains(out+errs, c.says) {
+			t.Errorf("%v: exit %d, want %d and %q\n%s%s", c.args, code, c.code, c.says, out, errs)
+		}
+	}
+}
+
+func TestSwap_PrintsAReportAndTheHistoryKeepsIt(t *testing.T) {
+	app, next := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "next")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	at := "--socket=" + socketOf(gw)
+	t.Setenv("CIRCLE_JOB", "deploy")
+	t.Setenv("CIRCLE_BUILD_NUM", "42")
+	code, out, errs := command(t, "swap", "app", at, "--target", next.URL, "--version", "v2", "--watch", "0s", "--json")
+	var r swap.Report
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatalf("%v: %s%s", err, out, errs)
+	}
+	if code != 0 || r.Result != swap.Done || r.Build != 42 || !strings.HasPrefix(r.By, "circleci deploy 42") || !strings.Contains(errs, "publish: v2 serves") {
+		t.Errorf("exit %d, report %+v\n%s", code, r, errs)
+	}
+	code, out, _ = command(t, "swap", "app", at, "--target", next.URL, "--version", "v2", "--json")
+	var again swap.Report
+	if err := json.Unmarshal([]byte(out), &again); err != nil || code != 0 || again.ID != r.ID {
+		t.Errorf("the same build again: exit %d, %v, %s", code, err, out)
+	}
+	if code, out, _ := command(t, "history", "app", at); code != 0 || !strings.Contains(out, "v2") || !strings.Contains(out, "done") {
+		t.Errorf("history: exit %d\n%s", code, out)
+	}
+	if code, out, _ := command(t, "rollback", "app", at, "--watch", "0s"); code != 0 || !strings.Contains(out, "finished on old") {
+		t.Errorf("rollback: exit %d\n%s", code, out)
+	}
+	if _, got := gw.Get("/"); got != "app" {
+		t.Errorf("%q answers", got)
+	}
+}
+
+func TestSwap_AnInterruptCallsItOff(t *testing.T) {
+	app, ill := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "ill")
+	ill.FallsIll()
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	ctx, interrupt := context.WithCancel(t.Context())
+	var out, errs gatewaytest.Buffer
+	done := make(chan int)
+	go func() {
+		done <- run(ctx, []string{"swap", "app", "--socket", socketOf(gw), "--target", ill.URL, "--version", "v2"}, &out, &errs)
+	}()
+	gatewaytest.Eventually(t, "it proves", func() bool { return strings.Contains(errs.String(), "prove") })
+	interrupt()
+	if code := <-done; code != 1 || !strings.Contains(out.String(), "cancelled before publish") {
+		t.Errorf("exit %d: %s%s", code, out.String(), errs.String())
+	}
+}
+
+// A gateway that is killed at any point of a swap comes back with the old or the
+// new version: never with none, never with both.
+func TestKill_AtAnyMomentOfASwapOneVersionServesAfterwards(t *testing.T) {
+	kills := 200
+	if testing.Short() {
+		kills = 10
+	}
+	one, two := gatewaytest.NewUpstream(t, "one"), gatewaytest.NewUpstream(t, "two")
+	dir, err := os.MkdirTemp("", "gw") // t.TempDir is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(dir, "routes.yaml")
+	socket := filepath.Join(dir, "admin.sock")
+	text := "version: 1\nlisten: {http: 127.0.0.1:0}\naccess_log: \"off\"\nstate_dir: " + dir + "\n" +
+		strings.Replace(gatewaytest.Service("app", one), "health: {interval: 50ms}", "health: {interval: 10ms, rise: 1}", 1)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start := func() (*exec.Cmd, string) {
+		t.Helper()
+		var logs gatewaytest.Buffer
+		c := exec.Command(self, "run", "--config", config)
+		c.Env = append(os.Environ(), "BE_POMODORO_MAIN=1")
+		c.Stdout, c.Stderr = io.Discard, &logs
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		url := ""
+		gatewaytest.Eventually(t, "the gateway is back", func() bool {
+			for line := range strings.Lines(logs.String()) {
+				var e struct{ Msg, Name, Address string }
+				if json.Unmarshal([]byte(line), &e) == nil && e.Msg == "listening" && e.Name == "http" {
+					url = "http://" + e.Address
+				}
+			}
+			return url != "" && strings.Contains(logs.String(), `"admin"`)
+		})
+		return c, url
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	versions := map[string]int{}
+	gateway, address := start()
+	targets := map[string]*gatewaytest.Upstream{"one": two, "two": one} // the other one
+	serving := "one"
+	for i := range kills {
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			c := exec.CommandContext(ctx, self, "swap", "app", "--socket", socket, "--target", targets[serving].URL, "--version", fmt.Sprint("v", i), "--watch", "5ms", "--drain", "1s")
+			c.Env = append(os.Environ(), "BE_POMODORO_MAIN=1")
+			c.Run() // its outcome is whatever the kill made of it
+		}()
+		timer := time.NewTimer(rand.N(120 * time.Millisecond))
+		<-timer.C
+		if err := gateway.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		gateway.Wait()
+		stop()
+		<-ended
+		gateway, address = start()
+		seen := map[string]bool{}
+		for range 4 {
+			res, err := client.Get(address + "/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(res.Body)
+			res.Body.Close()
+			if err != nil || res.StatusCode != 200 {
+				t.Fatalf("kill %d: status %d, %v", i, res.StatusCode, err)
+			}
+			seen[string(b)] = true
+			serving = string(b)
+		}
+		if len(seen) != 1 || targets[serving] == nil {
+			t.Fatalf("kill %d: %v serve", i, seen)
+		}
+		versions[serving]++
+	}
+	gateway.Process.Kill()
+	gateway.Wait()
+	if len(versions) != 2 {
+		t.Errorf("after %d kills only %v served: the kills did not meet the swap", kills, versions)
+	}
+}
