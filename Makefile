@@ -7,7 +7,7 @@ FUZZTIME ?= 60s
 export VERSION TOOLS FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-docker check bench fuzz images save load push up stop down deploy probe dropmatrix clean
+.PHONY: help run build test test-docker check bench fuzz images save load push up stop down deploy probe dropmatrix soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ probe: build ## HTTP/1.1 and HTTP/2 probes of TOOLS against a fresh gateway
 
 dropmatrix: ## requests lost in SCENARIOS (S0,S1,S2,S2c,S3,S4,S5,S6,S8,S9,S11,S13), REPS (3) times each
 	@.ci/dropmatrix
+
+soak: ## a thousand swaps under 64 clients, raced: some minutes
+	go test -race -tags soak -run Soak -v -timeout 30m ./gateway
 
 clean: ## remove what was built; ./data stays
 	rm -rf bin dist

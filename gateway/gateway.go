@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"pomodoro.cc/gateway/accesslog"
@@ -177,7 +178,7 @@ func (g *Gateway) listen(ctx context.Context, file *config.File) (servers []*ser
 		if address == "" {
 			return nil
 		}
-		l, err := net.Listen("tcp", address)
+		l, err := patiently(func() (net.Listener, error) { return net.Listen("tcp", address) })
 		if err != nil {
 			return fmt.Errorf("%s: %w (change listen.%s in %s, or the variable that it is set from)", name, err, variable, g.options.ConfigPath)
 		}
@@ -212,12 +213,24 @@ func (g *Gateway) listen(ctx context.Context, file *config.File) (servers []*ser
 	if err := open("metrics", "metrics", file.Listen.Metrics, g.observed(), nil, false); err != nil {
 		return servers, err
 	}
-	socket, err := admin.Listen(file.Admin.Socket)
+	socket, err := patiently(func() (net.Listener, error) { return admin.Listen(file.Admin.Socket) })
 	if err != nil {
 		return servers, fmt.Errorf("admin: %w", err)
 	}
 	g.add(&servers, "admin", socket, admin.New(g.verbs()), nil, false, file.Limits)
 	return servers, nil
+}
+
+// patiently tries for two seconds to listen where somebody else still does: a
+// supervisor starts a killed gateway again before the kernel has closed what the
+// old process held.
+func patiently(listen func() (net.Listener, error)) (net.Listener, error) {
+	for deadline := time.Now().Add(2 * time.Second); ; wait(context.Background(), 50*time.Millisecond) {
+		l, err := listen()
+		if err == nil || !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) {
+			return l, err
+		}
+	}
 }
 
 func (g *Gateway) add(servers *[]*server, name string, l net.Listener, h http.Handler, secure *tls.Config, visitors bool, limits config.Limits) {

@@ -75,7 +75,12 @@ func to(version string, targets ...*gatewaytest.Upstream) map[string]any {
 	return map[string]any{"targets": urls, "version": version, "watch": "0s", "drain": "10s"}
 }
 
-func TestSwap_TheLedgerAddsUpOverTwoHundredSwapsUnderLoad(t *testing.T) {
+func TestSwap_TheLedgerAddsUpOverTwoHundredSwapsUnderLoad(t *testing.T) { swapUnderLoad(t, 200) }
+
+// swapUnderLoad swaps to and fro under 64 clients that read and write, and
+// checks each ledger.
+func swapUnderLoad(t *testing.T, times int) {
+	t.Helper()
 	a, b := gatewaytest.NewUpstream(t, "a"), gatewaytest.NewUpstream(t, "b")
 	echo := func(w http.ResponseWriter, r *http.Request) {
 		b, err := io.ReadAll(r.Body)
@@ -120,7 +125,7 @@ func TestSwap_TheLedgerAddsUpOverTwoHundredSwapsUnderLoad(t *testing.T) {
 	}
 	next, other := b, a
 	total := 0
-	for i := range 200 {
+	for i := range times {
 		r := swaps(t, gw, to(fmt.Sprint("v", i), next))
 		if r.Result != swap.Done || r.Ledger.Sum() != r.Ledger.Started || r.Ledger.Failed+r.Ledger.Cut != 0 {
 			t.Fatalf("swap %d: %s (%s), ledger %+v", i, r.Result, r.Text, r.Ledger)
@@ -133,7 +138,7 @@ func TestSwap_TheLedgerAddsUpOverTwoHundredSwapsUnderLoad(t *testing.T) {
 	}
 	end()
 	load.Wait()
-	if total == 0 || int64(total) > asked.Load()+200*64 {
+	if total == 0 || int64(total) > asked.Load()+int64(times)*64 {
 		t.Errorf("the ledgers hold %d requests, the clients asked %d", total, asked.Load())
 	}
 }

@@ -152,7 +152,7 @@ func Listen(path string) (net.Listener, error) {
 	}
 	if c, err := net.Dial("unix", path); err == nil {
 		c.Close()
-		return nil, fmt.Errorf("socket %s: another gateway answers there; stop it, or set admin.socket", path)
+		return nil, fmt.Errorf("socket %s: another gateway answers there; stop it, or set admin.socket: %w", path, syscall.EADDRINUSE)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, fmt.Errorf("socket: %w", err)

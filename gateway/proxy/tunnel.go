@@ -20,17 +20,25 @@ var goingAwayMasked = []byte{0x88, 0x82, 0, 0, 0, 0, 0x03, 0xf4}
 // frames follows WebSocket frames in a stream of bytes, just far enough to know
 // where one ends (RFC 6455 5.2).
 type frames struct {
-	head []byte // of the frame under way, as far as it has come
-	left uint64 // bytes of its payload to come
+	head   []byte // of the frame under way, as far as it has come
+	left   uint64 // bytes of its payload to come
+	opaque bool   // these are no WebSocket frames, whatever was agreed on
 }
 
 // border tells whether the bytes so far end with a whole frame.
-func (f *frames) border() bool { return len(f.head) == 0 && f.left == 0 }
+func (f *frames) border() bool { return f.opaque || len(f.head) == 0 && f.left == 0 }
 
 // next returns how many of p's bytes belong to the frame under way, and follows them.
 func (f *frames) next(p []byte) int {
+	if f.opaque {
+		return len(p)
+	}
 	n := 0
 	for n < len(p) && f.left == 0 {
+		if len(f.head) == 0 && !known(p[n]) {
+			f.opaque = true
+			return len(p)
+		}
 		f.head = append(f.head, p[n])
 		n++
 		need, payload := frameHead(f.head)
@@ -44,6 +52,16 @@ func (f *frames) next(p []byte) int {
 	body := min(uint64(len(p)-n), f.left)
 	f.left -= body
 	return n + int(body)
+}
+
+// known tells whether a frame may begin like this: an opcode that RFC 6455 11.8
+// knows, and of the reserved bits only the first, which compression uses (RFC 7692).
+func known(first byte) bool {
+	switch first & 0x0f {
+	case 0, 1, 2, 8, 9, 10:
+		return first&0x30 == 0
+	}
+	return false
 }
 
 // frameHead returns the length of a frame's head as far as its first bytes tell,
@@ -114,7 +132,11 @@ func (s *side) write(w io.Writer, p []byte) (int, error) {
 func (s *side) flush(w io.Writer) {
 	if s.bye != nil && !s.ended && s.frames.border() {
 		s.ended = true
-		if _, err := w.Write(s.bye); err == nil && s.said != nil { // who does not get it is gone already
+		var err error
+		if !s.frames.opaque { // else the end of the connection is all that can be said
+			_, err = w.Write(s.bye)
+		}
+		if err == nil && s.said != nil { // who does not get it is gone already
 			s.said()
 		}
 	}
