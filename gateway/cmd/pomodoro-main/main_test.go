@@ -172,7 +172,7 @@ func TestKill_AtAnyMomentOfASwapOneVersionServesAfterwards(t *testing.T) {
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	versions := map[string]int{}
-	gateway, address := start()
+	gateway, _ := start()
 	targets := map[string]*gatewaytest.Upstream{"one": two, "two": one} // the other one
 	serving := "one"
 	for i := range kills {
@@ -192,6 +192,7 @@ func TestKill_AtAnyMomentOfASwapOneVersionServesAfterwards(t *testing.T) {
 		gateway.Wait()
 		stop()
 		<-ended
+		var address string
 		gateway, address = start()
 		seen := map[string]bool{}
 		for range 4 {
