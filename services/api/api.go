@@ -1,7 +1,7 @@
 package main
 
 import (
-	"crypto/sha256"
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"pomodoro.cc/services/api/internal/store"
@@ -22,10 +23,16 @@ const (
 
 // api answers /api/ and /auth/.
 type api struct {
-	store     *store.Store
+	docs      documents
+	live      volatile
 	log       *slog.Logger
 	now       func() time.Time
 	fakeLogin bool
+	providers []*provider
+	public    string          // scheme and host that visitors use; "" takes those of the request
+	authRate  int             // requests to /auth/ of one visitor a minute
+	leaving   <-chan struct{} // closed when the service leaves; nil: it never does
+	sockets   *sync.WaitGroup // of rooms: they are nobody's requests any more
 }
 
 // methods chooses by method, so that a wrong one gets a problem document too.
@@ -50,17 +57,39 @@ func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fail(w, http.StatusMethodNotAllowed, "this address answers "+strings.Join(allow, ", "))
 }
 
+// routes is every address and what answers there.
+func (a *api) routes() map[string]methods {
+	routes := map[string]methods{
+		"/api/pomodoro":      {"GET": a.owned(a.list), "POST": a.owned(a.create)},
+		"/api/pomodoro/{id}": {"GET": a.owned(a.read), "PATCH": a.owned(a.change), "DELETE": a.owned(a.remove)},
+		"/api/todos":         {"GET": a.owned(a.listTodos), "POST": a.owned(a.createTodo)},
+		"/api/todos/{id}":    {"GET": a.owned(a.readTodo), "PATCH": a.owned(a.changeTodo), "DELETE": a.owned(a.removeTodo)},
+		"/api/statistics":    {"GET": a.owned(a.statistics)},
+		"/api/export":        {"GET": a.owned(a.export)},
+		"/api/timer":         {"GET": a.owned(a.readTimer), "PUT": a.owned(a.writeTimer)},
+		"/api/events":        {"GET": a.owned(a.stream)},
+		"/api/team/{room}":   {"GET": a.team},
+		"/api/openapi.json":  {"GET": openAPI},
+		"/auth/info":         {"GET": a.owned(a.info)},
+		"/auth/providers":    {"GET": a.listProviders},
+		"/auth/logout":       {"POST": a.logout},
+		"/auth/apikey":       {"POST": a.apiKey},
+	}
+	for _, name := range providerNames {
+		routes["/auth/"+name] = methods{"GET": a.leave(name)}
+		routes["/auth/"+name+"/callback"] = methods{"GET": a.comeBack(name)}
+	}
+	if a.fakeLogin {
+		routes["/auth/fake"] = methods{"GET": a.fake}
+	}
+	return routes
+}
+
 // handler is every route, behind the checks that all of them need.
 func (a *api) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/api/pomodoro", methods{"GET": a.owned(a.list), "POST": a.owned(a.create)})
-	mux.Handle("/api/pomodoro/{id}", methods{"GET": a.owned(a.read), "PATCH": a.owned(a.change), "DELETE": a.owned(a.remove)})
-	mux.Handle("/auth/info", methods{"GET": a.owned(a.info)})
-	mux.Handle("/auth/logout", methods{"POST": a.logout})
-	mux.Handle("/auth/github", methods{"GET": notConfigured})
-	mux.Handle("/auth/twitter", methods{"GET": notConfigured})
-	if a.fakeLogin {
-		mux.Handle("/auth/fake", methods{"GET": a.fake})
+	for pattern, answers := range a.routes() {
+		mux.Handle(pattern, answers)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		fail(w, http.StatusNotFound, "nothing is at this address")
@@ -70,7 +99,7 @@ func (a *api) handler() http.Handler {
 	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fail(w, http.StatusForbidden, "a change must come from the site itself")
 	}))
-	checked := sameOrigin.Handler(mux)
+	checked := sameOrigin.Handler(a.limited(mux))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
@@ -78,123 +107,9 @@ func (a *api) handler() http.Handler {
 	})
 }
 
-// owned lets only logged-in users through.
-func (a *api) owned(next func(http.ResponseWriter, *http.Request, store.User)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		token := sessionToken(r)
-		if token == "" {
-			fail(w, http.StatusUnauthorized, "log in first")
-			return
-		}
-		user, renewed, err := a.store.Session(token, a.now())
-		if errors.Is(err, store.ErrNotFound) {
-			fail(w, http.StatusUnauthorized, "the session has ended: log in again")
-			return
-		}
-		if err != nil {
-			a.broken(w, err)
-			return
-		}
-		if renewed {
-			setSession(w, r, token)
-		}
-		next(w, r, user)
-	}
-}
-
-func (a *api) list(w http.ResponseWriter, r *http.Request, user store.User) {
-	asked, wrong := parseSpan(r.URL.Query())
-	if wrong != nil {
-		problem{Status: http.StatusUnprocessableEntity, Detail: "the query cannot be answered", Fields: wrong}.write(w)
-		return
-	}
-	found, more, err := a.store.List(user.ID, asked.from, asked.to, asked.limit)
-	if err != nil {
-		a.broken(w, err)
-		return
-	}
-	page := struct {
-		Items  []store.Pomodoro `json:"items"`
-		Cursor string           `json:"cursor,omitempty"`
-	}{Items: found}
-	if found == nil {
-		page.Items = []store.Pomodoro{}
-	}
-	if more {
-		page.Cursor = cursor(found[len(found)-1].StartedAt)
-	}
-	answer(w, http.StatusOK, page)
-}
-
-func (a *api) create(w http.ResponseWriter, r *http.Request, user store.User) {
-	key := r.Header.Get("Idempotency-Key")
-	if len(key) > keyLimit {
-		fail(w, http.StatusBadRequest, "the Idempotency-Key is too long")
-		return
-	}
-	raw, ok := body(w, r, "application/json")
-	if !ok {
-		return
-	}
-	p, wrong, err := merge(store.Pomodoro{}, raw)
-	if err == nil && wrong != nil {
-		err = &errFields{wrong}
-	}
-	if err == nil {
-		p, err = a.store.Add(user.ID, p, key, sha256.Sum256(raw), a.now())
-	}
-	if err != nil {
-		a.refuse(w, err)
-		return
-	}
-	w.Header().Set("Location", "/api/pomodoro/"+p.ID)
-	answer(w, http.StatusCreated, p)
-}
-
-func (a *api) read(w http.ResponseWriter, r *http.Request, user store.User) {
-	p, err := a.store.Get(user.ID, r.PathValue("id"))
-	if err != nil {
-		a.refuse(w, err)
-		return
-	}
-	answer(w, http.StatusOK, p)
-}
-
-func (a *api) change(w http.ResponseWriter, r *http.Request, user store.User) {
-	raw, ok := body(w, r, "application/json", "application/merge-patch+json")
-	if !ok {
-		return
-	}
-	p, err := a.store.Change(user.ID, r.PathValue("id"), func(p store.Pomodoro) (store.Pomodoro, error) {
-		p, wrong, err := merge(p, raw)
-		if err == nil && wrong != nil {
-			err = &errFields{wrong}
-		}
-		return p, err
-	})
-	if err != nil {
-		a.refuse(w, err)
-		return
-	}
-	answer(w, http.StatusOK, p)
-}
-
-func (a *api) remove(w http.ResponseWriter, r *http.Request, user store.User) {
-	if err := a.store.Delete(user.ID, r.PathValue("id")); err != nil {
-		a.refuse(w, err)
-		return
-	}
-	w.WriteHeader(http.StatusNoContent)
-}
-
-// errFields carries what is wrong with a document out of a transaction.
-type errFields struct{ wrong fields }
-
-// Error is the sentence of the answer.
-func (*errFields) Error() string { return "the document has fields that cannot be accepted" }
-
-// refuse turns an error of the store or of a document into its answer.
-func (a *api) refuse(w http.ResponseWriter, err error) {
+// refuse turns an error of a store or of a document into its answer. What names
+// the kind of document that was asked for.
+func (a *api) refuse(w http.ResponseWriter, what string, err error) {
 	var overlap *store.ErrOverlap
 	var invalid *errFields
 	switch {
@@ -203,9 +118,10 @@ func (a *api) refuse(w http.ResponseWriter, err error) {
 	case errors.As(err, &overlap):
 		problem{Status: http.StatusConflict, Detail: overlap.Error(), Conflicts: overlap.Conflicts}.write(w)
 	case errors.Is(err, store.ErrNotFound):
-		fail(w, http.StatusNotFound, "you have no pomodoro with this id")
+		fail(w, http.StatusNotFound, "you have no "+what+" with this id")
 	case errors.Is(err, store.ErrKeyReused):
-		fail(w, http.StatusUnprocessableEntity, store.ErrKeyReused.Error())
+		problem{Status: http.StatusUnprocessableEntity, Detail: store.ErrKeyReused.Error(),
+			Fields: fields{"Idempotency-Key": "was used for another request"}}.write(w)
 	case errors.Is(err, errSyntax):
 		fail(w, http.StatusBadRequest, errSyntax.Error())
 	default:
@@ -213,10 +129,52 @@ func (a *api) refuse(w http.ResponseWriter, err error) {
 	}
 }
 
-// broken hides from the visitor what only the operator can use.
+// broken hides from the visitor what only the operator can use. Nothing is
+// wrong with the request: it may be sent again.
 func (a *api) broken(w http.ResponseWriter, err error) {
-	a.log.Error("request failed", "error", err.Error())
-	fail(w, http.StatusInternalServerError, "the store did not answer")
+	level := slog.LevelError
+	if errors.Is(err, context.Canceled) {
+		level = slog.LevelInfo // the visitor left first
+	}
+	a.log.Log(context.Background(), level, "a store did not answer", "error", err.Error())
+	w.Header().Set("Retry-After", "1")
+	fail(w, http.StatusServiceUnavailable, "the store did not answer; nothing is wrong with the request")
+}
+
+// newcomer reads a request of owner that stores a new document: its body, and
+// what tells it from its repetition. Or it answers why there is none.
+func newcomer(w http.ResponseWriter, r *http.Request, owner string) (raw []byte, once store.Once, ok bool) {
+	raw, ok = body(w, r, "application/json")
+	if !ok {
+		return nil, once, false
+	}
+	key := r.Header.Get("Idempotency-Key")
+	if len(key) > keyLimit {
+		problem{Status: http.StatusBadRequest, Detail: "the Idempotency-Key is too long",
+			Fields: fields{"Idempotency-Key": "must have 255 bytes at most"}}.write(w)
+		return nil, once, false
+	}
+	return raw, store.NewOnce(owner, r.URL.Path, key, raw), true
+}
+
+// pathID is the id in the path. Or it answers that nothing has such an id: what
+// is not one of ours, bytes that are no text among it, meets no store.
+func pathID(w http.ResponseWriter, r *http.Request, what string) (id string, ok bool) {
+	id = r.PathValue("id")
+	if !idForm.MatchString(id) {
+		fail(w, http.StatusNotFound, "you have no "+what+" with this id")
+		return "", false
+	}
+	return id, true
+}
+
+// patch reads a request that changes a document: the id in the path, and the
+// body.
+func patch(w http.ResponseWriter, r *http.Request, what string) (id string, raw []byte, ok bool) {
+	if id, ok = pathID(w, r, what); ok {
+		raw, ok = body(w, r, "application/json", "application/merge-patch+json")
+	}
+	return id, raw, ok
 }
 
 // body reads a body of one of the kinds, or answers why it did not.

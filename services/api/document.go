@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -18,62 +20,90 @@ type fields map[string]string
 // errSyntax marks a body that is not a JSON object at all.
 var errSyntax = errors.New("the body is not a JSON object")
 
-// merge applies a JSON document to p as RFC 7396 does: what is absent stays,
-// null takes away. Every problem is told at once.
-func merge(p store.Pomodoro, raw []byte) (store.Pomodoro, fields, error) {
-	var doc map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &doc); err != nil {
-		return p, nil, fmt.Errorf("%w: %w", errSyntax, err)
+// errFields carries what is wrong with a document out of a store.
+type errFields struct{ wrong fields }
+
+// Error is the sentence of the answer.
+func (*errFields) Error() string { return "the document has fields that cannot be accepted" }
+
+// idForm is what an id of ours looks like. Nothing else is shown to a store.
+var idForm = regexp.MustCompile(`^[A-Z2-7]{26}$`)
+
+// document is a JSON object on its way into a record. It is applied as RFC 7396
+// says: what is absent stays, null takes away. Every problem is told at once.
+type document struct {
+	given map[string]json.RawMessage
+	wrong fields
+}
+
+func parse(raw []byte) (*document, error) {
+	d := &document{wrong: fields{}}
+	if err := json.Unmarshal(raw, &d.given); err != nil {
+		return nil, fmt.Errorf("%w: %w", errSyntax, err)
 	}
-	if doc == nil {
-		return p, nil, errSyntax
+	if d.given == nil {
+		return nil, errSyntax
 	}
-	wrong := fields{}
-	take := func(name string, into any, want string) {
-		if raw, given := doc[name]; given && json.Unmarshal(raw, into) != nil {
-			wrong[name] = "must be " + want
+	return d, nil
+}
+
+// take decodes the field name into its place, which is cleared first: null
+// takes away, and a decoded list must not be written into the old one.
+func take[T any](d *document, name string, into *T, want string) {
+	raw, given := d.given[name]
+	if !given {
+		return
+	}
+	delete(d.given, name)
+	var value T
+	switch {
+	case !utf8.Valid(raw): // the decoder would replace what is not
+		d.wrong[name] = "must be UTF-8"
+	case json.Unmarshal(raw, &value) != nil:
+		d.wrong[name] = "must be " + want
+	}
+	*into = value
+}
+
+// done returns everything that is wrong: the fields that nobody took, and what
+// check found in those that could be read at all.
+func (d *document) done(check fields) error {
+	for name := range d.given {
+		d.wrong[name] = "is not a field that can be set"
+	}
+	for name, why := range check {
+		if _, told := d.wrong[name]; !told {
+			d.wrong[name] = why
 		}
-		delete(doc, name)
 	}
-	for name, clear := range map[string]func(){
-		"type":         func() { p.Type = "" },
-		"minutes":      func() { p.Minutes = 0 },
-		"startedAt":    func() { p.StartedAt = time.Time{} },
-		"cancelledAt":  func() { p.CancelledAt = nil },
-		"tags":         func() { p.Tags = nil },
-		"distractions": func() { p.Distractions = nil },
-	} {
-		if _, given := doc[name]; given {
-			clear() // also keeps a decoded list from writing into the old one
-		}
+	if len(d.wrong) > 0 {
+		return &errFields{d.wrong}
 	}
-	take("type", &p.Type, "pomodoro, break or custom")
-	take("minutes", &p.Minutes, "a whole number")
-	take("startedAt", &p.StartedAt, "a time as in RFC 3339")
-	take("cancelledAt", &p.CancelledAt, "a time as in RFC 3339, or null")
-	take("tags", &p.Tags, "a list of texts")
-	take("distractions", &p.Distractions, "a list of times as in RFC 3339")
-	for name := range doc {
-		wrong[name] = "is not a field that can be set"
+	return nil
+}
+
+// mergePomodoro applies a JSON document to p.
+func mergePomodoro(p store.Pomodoro, raw []byte) (store.Pomodoro, error) {
+	d, err := parse(raw)
+	if err != nil {
+		return p, err
 	}
+	take(d, "type", &p.Type, "pomodoro, break or custom")
+	take(d, "minutes", &p.Minutes, "a whole number")
+	take(d, "startedAt", &p.StartedAt, "a time as in RFC 3339")
+	take(d, "cancelledAt", &p.CancelledAt, "a time as in RFC 3339, or null")
+	take(d, "tags", &p.Tags, "a list of texts")
+	take(d, "distractions", &p.Distractions, "a list of times as in RFC 3339")
+	take(d, "todo", &p.Todo, "the id of a todo, or null")
 	p = normal(p)
-	for name, why := range check(p) {
-		if _, told := wrong[name]; !told {
-			wrong[name] = why
-		}
-	}
-	if len(wrong) == 0 {
-		wrong = nil
-	}
-	return p, wrong, nil
+	return p, d.done(checkPomodoro(p))
 }
 
 // normal brings p into the form that is stored.
 func normal(p store.Pomodoro) store.Pomodoro {
-	instant := func(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
-	p.StartedAt = instant(p.StartedAt)
+	p.StartedAt = store.Instant(p.StartedAt)
 	if p.CancelledAt != nil {
-		at := instant(*p.CancelledAt)
+		at := store.Instant(*p.CancelledAt)
 		p.CancelledAt = &at
 	}
 	tags := make([]string, 0, len(p.Tags)) // empty, not nil: [] in JSON
@@ -83,7 +113,7 @@ func normal(p store.Pomodoro) store.Pomodoro {
 	p.Tags = tags
 	times := make([]time.Time, 0, len(p.Distractions))
 	for _, at := range p.Distractions {
-		times = append(times, instant(at))
+		times = append(times, store.Instant(at))
 	}
 	slices.SortFunc(times, time.Time.Compare)
 	p.Distractions = times
@@ -93,25 +123,10 @@ func normal(p store.Pomodoro) store.Pomodoro {
 // maxDistractions bounds a document; nobody is distracted more often.
 const maxDistractions = 200
 
-// check tells what is wrong with p, which is in normal form.
-func check(p store.Pomodoro) fields {
+// checkPomodoro tells what is wrong with p, which is in normal form.
+func checkPomodoro(p store.Pomodoro) fields {
 	wrong := fields{}
-	switch p.Type {
-	case "pomodoro":
-		if p.Minutes != 25 {
-			wrong["minutes"] = "must be 25 for a pomodoro"
-		}
-	case "break":
-		if p.Minutes != 5 && p.Minutes != 15 {
-			wrong["minutes"] = "must be 5 or 15 for a break"
-		}
-	case "custom":
-		if p.Minutes < 1 || p.Minutes > 90 {
-			wrong["minutes"] = "must be from 1 to 90"
-		}
-	default:
-		wrong["type"] = "must be pomodoro, break or custom"
-	}
+	checkLength(wrong, p.Type, p.Minutes)
 	if p.StartedAt.IsZero() {
 		wrong["startedAt"] = "is required"
 	} else if y := p.StartedAt.Year(); y < 1970 || y > 9000 {
@@ -138,5 +153,90 @@ func check(p store.Pomodoro) fields {
 			wrong["distractions"] = "must be inside the span"
 		}
 	}
+	if p.Todo != "" && !idForm.MatchString(p.Todo) {
+		wrong["todo"] = "must be the id of a todo"
+	}
 	return wrong
+}
+
+// checkLength tells what is wrong with a type and its minutes.
+func checkLength(wrong fields, kind string, minutes int) {
+	switch kind {
+	case "pomodoro":
+		if minutes != 25 {
+			wrong["minutes"] = "must be 25 for a pomodoro"
+		}
+	case "break":
+		if minutes != 5 && minutes != 15 {
+			wrong["minutes"] = "must be 5 or 15 for a break"
+		}
+	case "custom":
+		if minutes < 1 || minutes > store.LongestMinutes {
+			wrong["minutes"] = fmt.Sprintf("must be from 1 to %d", store.LongestMinutes)
+		}
+	default:
+		wrong["type"] = "must be pomodoro, break or custom"
+	}
+}
+
+const (
+	maxText   = 500 // characters of a todo
+	maxLinked = 500 // pomodori of a todo
+)
+
+// mergeTodo applies a JSON document to t. Deleted can be set only where it may.
+func mergeTodo(t store.Todo, raw []byte, deletable bool) (store.Todo, error) {
+	d, err := parse(raw)
+	if err != nil {
+		return t, err
+	}
+	take(d, "text", &t.Text, "a text")
+	take(d, "completed", &t.Completed, "true or false")
+	take(d, "order", &t.Order, "a number")
+	take(d, "pomodori", &t.Pomodori, "a list of ids")
+	if deletable {
+		take(d, "deleted", &t.Deleted, "true or false")
+	}
+	t.Text = strings.TrimSpace(t.Text)
+	if t.Pomodori == nil {
+		t.Pomodori = []string{}
+	}
+	wrong := fields{}
+	if n := utf8.RuneCountInString(t.Text); n < 1 || n > maxText {
+		wrong["text"] = fmt.Sprintf("must have 1 to %d characters", maxText)
+	}
+	if len(t.Pomodori) > maxLinked {
+		wrong["pomodori"] = fmt.Sprintf("must be %d at most", maxLinked)
+	}
+	for i, id := range t.Pomodori {
+		if !idForm.MatchString(id) {
+			wrong["pomodori"] = "must be ids of pomodori"
+		} else if slices.Contains(t.Pomodori[:i], id) {
+			wrong["pomodori"] = "must not repeat"
+		}
+	}
+	return t, d.done(wrong)
+}
+
+// readTimerDocument reads a running timer; null is none.
+func readTimerDocument(raw []byte) (*store.Timer, error) {
+	if bytes.Equal(bytes.TrimSpace(raw), []byte("null")) {
+		return nil, nil
+	}
+	d, err := parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	var p store.Pomodoro // what it will be when it rings
+	take(d, "type", &p.Type, "pomodoro, break or custom")
+	take(d, "minutes", &p.Minutes, "a whole number")
+	take(d, "startedAt", &p.StartedAt, "a time as in RFC 3339")
+	take(d, "tags", &p.Tags, "a list of texts")
+	take(d, "todo", &p.Todo, "the id of a todo, or null")
+	take(d, "distractions", &p.Distractions, "a list of times as in RFC 3339")
+	p = normal(p)
+	if err := d.done(checkPomodoro(p)); err != nil {
+		return nil, err
+	}
+	return &store.Timer{Type: p.Type, Minutes: p.Minutes, StartedAt: p.StartedAt, Tags: p.Tags, Todo: p.Todo, Distractions: p.Distractions}, nil
 }

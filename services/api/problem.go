@@ -22,6 +22,11 @@ func fail(w http.ResponseWriter, status int, detail string) {
 	problem{Status: status, Detail: detail}.write(w)
 }
 
+// unanswerable answers a query whose parameters are wrong.
+func unanswerable(w http.ResponseWriter, wrong fields) {
+	problem{Status: http.StatusUnprocessableEntity, Detail: "the query cannot be answered", Fields: wrong}.write(w)
+}
+
 func (p problem) write(w http.ResponseWriter) {
 	p.Type = "about:blank"
 	p.Title = http.StatusText(p.Status)

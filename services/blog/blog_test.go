@@ -4,12 +4,16 @@ import (
 	"encoding/xml"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"pomodoro.cc/services/internal/contract"
 )
@@ -64,17 +68,105 @@ func TestBlog_EveryPageThatTheSitemapNamesIsThere(t *testing.T) {
 	}
 }
 
-func TestBlog_TheFeedsNameEveryPost(t *testing.T) {
-	h := ours(t)
-	_, raw := get(h, "/blog/feed.xml")
-	var r rssFeed
-	if err := xml.Unmarshal([]byte(raw), &r); err != nil || len(r.Channel.Items) != 3 {
-		t.Errorf("RSS: %v, %d posts", err, len(r.Channel.Items))
+// What a feed reader reads: the elements by their namespaces, nothing of ours.
+type (
+	readRSS struct {
+		XMLName xml.Name `xml:"rss"`
+		Version string   `xml:"version,attr"`
+		Channel struct {
+			Self struct {
+				Rel  string `xml:"rel,attr"`
+				Href string `xml:"href,attr"`
+			} `xml:"http://www.w3.org/2005/Atom link"`
+			Built string `xml:"lastBuildDate"`
+			Items []struct {
+				Fields []struct {
+					XMLName xml.Name
+					Text    string `xml:",chardata"`
+				} `xml:",any"`
+			} `xml:"item"`
+		} `xml:"channel"`
 	}
-	_, raw = get(h, "/blog/atom.xml")
-	var a atomFeed
-	if err := xml.Unmarshal([]byte(raw), &a); err != nil || len(a.Entries) != 3 {
-		t.Errorf("Atom: %v, %d posts", err, len(a.Entries))
+	readAtom struct {
+		XMLName xml.Name `xml:"http://www.w3.org/2005/Atom feed"`
+		ID      string   `xml:"http://www.w3.org/2005/Atom id"`
+		Author  string   `xml:"author>name"`
+		Updated string   `xml:"updated"`
+		Links   []struct {
+			Rel  string `xml:"rel,attr"`
+			Href string `xml:"href,attr"`
+		} `xml:"link"`
+		Entries []struct {
+			Title     string `xml:"title"`
+			ID        string `xml:"id"`
+			Published string `xml:"published"`
+			Updated   string `xml:"updated"`
+			Content   struct {
+				Type string `xml:"type,attr"`
+				Base string `xml:"http://www.w3.org/XML/1998/namespace base,attr"`
+				HTML string `xml:",chardata"`
+			} `xml:"content"`
+		} `xml:"entry"`
+	}
+)
+
+var addresses = []string{
+	"https://pomodoro.test/blog/2026/run-your-own/",
+	"https://pomodoro.test/blog/2026/continuous-deployment/",
+	"https://pomodoro.test/blog/2026/the-stack/",
+}
+
+func TestRSS_AReaderFindsEveryPostTheNewestFirst(t *testing.T) {
+	resp, raw := get(ours(t), "/blog/feed.xml")
+	var feed readRSS
+	if err := xml.Unmarshal([]byte(raw), &feed); err != nil || feed.Version != "2.0" || feed.Channel.Self.Href != "https://pomodoro.test/blog/feed.xml" || feed.Channel.Self.Rel != "self" {
+		t.Fatalf("%v, %+v in\n%s", err, feed, raw)
+	}
+	if kind := resp.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/rss+xml") {
+		t.Errorf("Content-Type = %s", kind)
+	}
+	if _, err := time.Parse(time.RFC1123Z, feed.Channel.Built); err != nil {
+		t.Errorf("lastBuildDate: %v", err)
+	}
+	var links []string
+	for _, item := range feed.Channel.Items {
+		fields := map[string]string{}
+		for _, f := range item.Fields {
+			fields[f.XMLName.Local] = f.Text
+		}
+		links = append(links, fields["link"])
+		if _, err := time.Parse(time.RFC1123Z, fields["pubDate"]); err != nil || fields["title"] == "" || fields["description"] == "" || fields["guid"] != fields["link"] {
+			t.Errorf("item %v: %v", fields, err)
+		}
+	}
+	if !slices.Equal(links, addresses) {
+		t.Errorf("links = %q, want %q", links, addresses)
+	}
+}
+
+func TestAtom_AReaderHasEveryPostWholeAndTheNewestFirst(t *testing.T) {
+	resp, raw := get(ours(t), "/blog/atom.xml")
+	var feed readAtom
+	if err := xml.Unmarshal([]byte(raw), &feed); err != nil || feed.ID == "" || feed.Author == "" || len(feed.Links) != 2 {
+		t.Fatalf("%v, %+v", err, feed)
+	}
+	if kind := resp.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/atom+xml") {
+		t.Errorf("Content-Type = %s", kind)
+	}
+	var ids []string
+	for _, e := range feed.Entries {
+		ids = append(ids, e.ID)
+		for _, date := range []string{e.Published, e.Updated, feed.Updated} {
+			if _, err := time.Parse(time.RFC3339, date); err != nil {
+				t.Error(err)
+			}
+		}
+		if e.Content.Type != "html" || e.Content.Base != e.ID || !strings.Contains(e.Content.HTML, "<h2 id=") {
+			t.Errorf("%s: content %+v", e.ID, e.Content)
+		}
+	}
+	if !slices.Equal(ids, addresses) {
+		t.Errorf("ids = %q, want %q", ids, addresses)
 	}
 }
 
@@ -83,8 +175,12 @@ func TestBlog_AddressesThatAreNotQuiteRight(t *testing.T) {
 	for path, want := range map[string]int{
 		"/blog": 308, "/blog/about": 308, "/blog/nothing/": 404, "/": 404, "/blog/1999/the-stack/": 404, "/blog/assets/style.css": 404,
 	} {
-		if resp, _ := get(h, path); resp.StatusCode != want {
+		resp, page := get(h, path)
+		if resp.StatusCode != want {
 			t.Errorf("GET %s = %d, want %d", path, resp.StatusCode, want)
+		}
+		if want == 404 && (!strings.Contains(page, "Nothing here") || strings.Contains(page, "canonical")) {
+			t.Errorf("GET %s does not say that nothing is there: %s", path, page)
 		}
 	}
 }
@@ -98,6 +194,79 @@ func TestBlog_AVisitorWhoHasThePageGets304(t *testing.T) {
 	if resp, _ := get(h, "/blog/", "If-Modified-Since", first.Header.Get("Last-Modified")); resp.StatusCode != 304 {
 		t.Errorf("by time: %d", resp.StatusCode)
 	}
+}
+
+func TestBlog_EveryLinkToItselfLeadsSomewhere(t *testing.T) {
+	h := ours(t)
+	link := regexp.MustCompile(`(?:href|src)="(/blog[^"#]*)`)
+	seen := map[string]bool{"/blog/": true}
+	for todo := []string{"/blog/"}; len(todo) > 0; todo = todo[1:] {
+		resp, page := get(h, todo[0])
+		if resp.StatusCode != 200 {
+			t.Errorf("GET %s: %d", todo[0], resp.StatusCode)
+		}
+		for _, m := range link.FindAllStringSubmatch(page, -1) {
+			if !seen[m[1]] {
+				seen[m[1]] = true
+				todo = append(todo, m[1])
+			}
+		}
+	}
+	if len(seen) < 8 {
+		t.Errorf("found only %v", seen)
+	}
+}
+
+func TestStyle_EveryColourOfTextHasContrastInLightAndInDark(t *testing.T) {
+	css, err := files.ReadFile("templates/style.css")
+	if err != nil {
+		t.Fatal(err)
+	}
+	schemes := regexp.MustCompile(`:root \{([^}]*)\}`).FindAllSubmatch(css, -1)
+	if len(schemes) != 2 {
+		t.Fatalf("%d sets of colours, want a light one and a dark one", len(schemes))
+	}
+	for i, scheme := range schemes {
+		colours := map[string]float64{}
+		for _, m := range regexp.MustCompile(`--([a-z]+): #([0-9a-f]+);`).FindAllSubmatch(scheme[1], -1) {
+			colours[string(m[1])] = luminance(t, string(m[2]))
+		}
+		grounds := []string{"ground", "panel"}
+		for name, l := range colours {
+			if slices.Contains(grounds, name) || name == "line" { // a line says nothing that the space does not
+				continue
+			}
+			for _, ground := range grounds {
+				// WCAG 2.2, 1.4.3: AA for text of any size.
+				if ratio := (max(l, colours[ground]) + .05) / (min(l, colours[ground]) + .05); ratio < 4.5 {
+					t.Errorf("scheme %d: --%s on --%s has contrast %.2f", i, name, ground, ratio)
+				}
+			}
+		}
+		if len(colours) < 11 {
+			t.Errorf("scheme %d has only %v", i, colours)
+		}
+	}
+}
+
+// luminance is the relative luminance of a colour as in WCAG 2.2.
+func luminance(t *testing.T, hex string) float64 {
+	t.Helper()
+	if len(hex) == 3 {
+		hex = string([]byte{hex[0], hex[0], hex[1], hex[1], hex[2], hex[2]})
+	}
+	n, err := strconv.ParseUint(hex, 16, 24)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := func(shift int) float64 {
+		c := float64(n>>shift&0xff) / 255
+		if c <= .04045 {
+			return c / 12.92
+		}
+		return math.Pow((c+.055)/1.055, 2.4)
+	}
+	return .2126*part(16) + .7152*part(8) + .0722*part(0)
 }
 
 const front = "---\ntitle: T\ndate: 2026-01-02\ndescription: D\n---\n"

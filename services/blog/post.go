@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"html/template"
 	"io/fs"
 	"path"
 	"regexp"
@@ -22,6 +23,7 @@ type post struct {
 	Updated     time.Time // Date when the file does not say
 	Draft       bool
 	Markdown    []byte
+	HTML        template.HTML // of Markdown
 }
 
 // Path is where the post is on the site.
@@ -72,8 +74,14 @@ func readPost(files fs.FS, name, slug string) (post, error) {
 	if err == nil && !slugs.MatchString(slug) {
 		err = fmt.Errorf("%s:1: the name must be of a-z, 0-9 and single hyphens", name)
 	}
+	if err != nil {
+		return post{}, err
+	}
 	p.Slug = slug
-	return p, err
+	if p.HTML, err = toHTML(p.Markdown); err != nil {
+		return post{}, fmt.Errorf("%s: render: %w", name, err)
+	}
+	return p, nil
 }
 
 // parsePost reads front matter ("---", key: value lines, "---") and keeps what

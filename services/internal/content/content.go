@@ -7,10 +7,13 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/andybalholm/brotli"
 )
 
 // Cache policies for Cache-Control.
@@ -19,6 +22,8 @@ const (
 	Immutable = "public, max-age=31536000, immutable"
 	// Revalidate makes the visitor ask whether its copy is still the one.
 	Revalidate = "no-cache"
+	// Never is for what must not be kept at all.
+	Never = "no-store"
 	// Brief is for pages that may be a few minutes old.
 	Brief = "public, max-age=300"
 )
@@ -26,25 +31,55 @@ const (
 // File is one answer. It is made by New and does not change.
 type File struct {
 	body     []byte
-	packed   []byte // gzip, nil when it is not smaller
+	packed   []coded // smallest first, without those that are not smaller than body
 	kind     string
 	cache    string
 	etag     string
 	modified time.Time
 }
 
+// Cached returns the same answer with another Cache-Control.
+func (f *File) Cached(cache string) *File {
+	other := *f
+	other.cache = cache
+	return &other
+}
+
+// brotliLevel leaves out the last two of 11 levels: they take ten times as long
+// at every start and save a twentieth.
+const brotliLevel = 9
+
+// coded is a body in one content coding.
+type coded struct {
+	coding string // as in Content-Encoding
+	body   []byte
+}
+
 // New returns the answer with body, its Content-Type and its Cache-Control. A
 // zero modified sends no Last-Modified.
 func New(body []byte, kind, cache string, modified time.Time) *File {
 	f := &File{body: body, kind: kind, cache: cache, etag: Hash(body), modified: modified}
-	var packed bytes.Buffer
-	z, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression) // fails for an unknown level only
-	_, _ = z.Write(body)                                       // a bytes.Buffer takes everything
-	_ = z.Close()
-	if packed.Len() < len(body) {
-		f.packed = packed.Bytes()
+	if strings.HasPrefix(kind, "image/png") {
+		return f // compressed as it is
+	}
+	for _, c := range []coded{{"br", pack(body, func(w io.Writer) io.WriteCloser { return brotli.NewWriterLevel(w, brotliLevel) })},
+		{"gzip", pack(body, func(w io.Writer) io.WriteCloser {
+			z, _ := gzip.NewWriterLevel(w, gzip.BestCompression) // fails for an unknown level only
+			return z
+		})}} {
+		if len(c.body) < len(body) {
+			f.packed = append(f.packed, c)
+		}
 	}
 	return f
+}
+
+func pack(body []byte, writer func(io.Writer) io.WriteCloser) []byte {
+	var packed bytes.Buffer
+	z := writer(&packed)
+	_, _ = z.Write(body) // a bytes.Buffer takes everything
+	_ = z.Close()
+	return packed.Bytes()
 }
 
 // Hash returns a short name for body, the same for the same bytes.
@@ -67,20 +102,30 @@ func (f *File) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f.packed != nil {
 		h.Set("Vary", "Accept-Encoding")
 		// A range counts bytes of the plain form: a visitor who asks for one gets that.
-		if r.Header.Get("Range") == "" && takesGzip(r.Header.Values("Accept-Encoding")) {
-			h.Set("Content-Encoding", "gzip")
+		if c, ok := f.choose(r.Header.Values("Accept-Encoding")); ok && r.Header.Get("Range") == "" {
+			h.Set("Content-Encoding", c.coding)
 			// ServeContent leaves the length of an encoded body to us.
-			h.Set("Content-Length", strconv.Itoa(len(f.packed)))
-			body, etag = f.packed, f.etag+"-gz"
+			h.Set("Content-Length", strconv.Itoa(len(c.body)))
+			body, etag = c.body, f.etag+"-"+c.coding
 		}
 	}
 	h.Set("ETag", `"`+etag+`"`)
 	http.ServeContent(w, r, "", f.modified, bytes.NewReader(body))
 }
 
-// takesGzip reports whether an Accept-Encoding names gzip (or *) with a
-// quality above zero.
-func takesGzip(accept []string) bool {
+// choose returns the smallest form that an Accept-Encoding takes.
+func (f *File) choose(accept []string) (coded, bool) {
+	for _, c := range f.packed {
+		if takes(accept, c.coding) {
+			return c, true
+		}
+	}
+	return coded{}, false
+}
+
+// takes reports whether an Accept-Encoding names coding (or *) with a quality
+// above zero.
+func takes(accept []string, coding string) bool {
 	star := false
 	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
 		name, params, _ := strings.Cut(part, ";")
@@ -88,8 +133,8 @@ func takesGzip(accept []string) bool {
 		if q, ok := strings.CutPrefix(strings.ToLower(strings.TrimSpace(params)), "q="); ok {
 			quality, _ = strconv.ParseFloat(q, 64) // not a number: zero, not acceptable
 		}
-		switch strings.ToLower(strings.TrimSpace(name)) {
-		case "gzip", "x-gzip":
+		switch strings.TrimPrefix(strings.ToLower(strings.TrimSpace(name)), "x-") { // x-gzip is gzip: RFC 9110 section 8.4.1.3
+		case coding:
 			return quality > 0
 		case "*":
 			star = quality > 0

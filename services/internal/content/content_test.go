@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/andybalholm/brotli"
 )
 
 var (
@@ -39,16 +41,19 @@ func TestFile_TheVisitorWhoHasItGets304(t *testing.T) {
 	}
 }
 
-func TestFile_GzipOnlyForThoseWhoTakeIt(t *testing.T) {
+func TestFile_TheSmallestCodingThatTheVisitorTakes(t *testing.T) {
 	f := New(text, "text/plain", Brief, written)
 	for name, c := range map[string]struct {
 		accept, want string
 	}{
-		"asked for":            {"br, gzip", "gzip"},
-		"anything goes":        {"*", "gzip"},
+		"both":                 {"gzip, deflate, br", "br"},
+		"gzip alone":           {"gzip", "gzip"},
+		"its old name":         {"x-gzip", "gzip"},
+		"anything goes":        {"*", "br"},
 		"not asked for":        {"", ""},
-		"refused":              {"gzip;q=0, *", ""},
-		"another one":          {"br", ""},
+		"one refused":          {"br;q=0, *", "gzip"},
+		"all refused":          {"br;q=0, gzip;q=0, *", ""},
+		"another one":          {"zstd", ""},
 		"with a small quality": {"gzip; q=0.1", "gzip"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -57,12 +62,15 @@ func TestFile_GzipOnlyForThoseWhoTakeIt(t *testing.T) {
 				t.Fatalf("Content-Encoding = %q, want %q", got, c.want)
 			}
 			body := io.Reader(resp.Body)
-			if c.want == "gzip" {
+			switch c.want {
+			case "gzip":
 				z, err := gzip.NewReader(body)
 				if err != nil {
 					t.Fatal(err)
 				}
 				body = z
+			case "br":
+				body = brotli.NewReader(body)
 			}
 			if got, err := io.ReadAll(body); err != nil || !bytes.Equal(got, text) {
 				t.Errorf("body of %d bytes, error %v, want the text of %d", len(got), err, len(text))
@@ -77,11 +85,13 @@ func TestFile_OnlyReadingIsAllowed(t *testing.T) {
 	}
 }
 
-func TestFile_TheTwoFormsHaveDifferentETags(t *testing.T) {
+func TestFile_EachFormHasItsOwnETag(t *testing.T) {
 	f := New(text, "text/plain", Brief, written)
-	plain := ask(f, "GET", http.Header{}).Header.Get("Etag")
-	packed := ask(f, "GET", http.Header{"Accept-Encoding": {"gzip"}}).Header.Get("Etag")
-	if plain == packed {
-		t.Errorf("both are %s", plain)
+	seen := map[string]bool{}
+	for _, coding := range []string{"", "gzip", "br"} {
+		seen[ask(f, "GET", http.Header{"Accept-Encoding": {coding}}).Header.Get("Etag")] = true
+	}
+	if len(seen) != 3 {
+		t.Errorf("three forms have %d ETags: %v", len(seen), seen)
 	}
 }

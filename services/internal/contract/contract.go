@@ -26,13 +26,18 @@ const become = "POMODORO_CONTRACT_BECOME_THE_SERVICE"
 const patience = 60 * time.Second
 
 // Main runs the tests, or, in a process that Start made, the service itself:
-// the binary under test is the test binary, raced like the tests.
-func Main(m *testing.M, service func()) {
+// the binary under test is the test binary, raced like the tests. After the
+// tests it calls the functions of after, to end what they shared.
+func Main(m *testing.M, service func(), after ...func()) {
 	if os.Getenv(become) != "" {
 		service()
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	for _, f := range after {
+		f()
+	}
+	os.Exit(code)
 }
 
 // Service says how to run a service and where it answers.
@@ -115,6 +120,15 @@ func (p *Process) Terminate(t testing.TB) {
 	}
 }
 
+// Kill ends the process as kill -9 does, and waits for its end.
+func (p *Process) Kill(t testing.TB) {
+	t.Helper()
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatalf("SIGKILL: %v", err)
+	}
+	<-p.done
+}
+
 // ExitCode waits for the end of the process.
 func (p *Process) ExitCode(t testing.TB) int {
 	t.Helper()
@@ -194,7 +208,7 @@ func (s Service) leaves(t *testing.T) {
 	p := s.Start(t, "LAME_DUCK=3s")
 	before, _ := get(t, p.URL+s.Path)
 	p.Terminate(t)
-	until(t, "not ready", func() bool {
+	Until(t, "not ready", func() bool {
 		resp, err := http.Get(p.URL + "/readyz")
 		if err != nil {
 			t.Fatalf("the listener closed before the lame duck was told: %v", err)
@@ -270,8 +284,9 @@ func get(t testing.TB, url string) (*http.Response, string) {
 	return resp, string(body)
 }
 
-// until asks again and again; the pause is for the machine's other work.
-func until(t testing.TB, what string, true func() bool) {
+// Until asks again and again until it is true; the pause is for the machine's
+// other work.
+func Until(t testing.TB, what string, true func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

@@ -34,6 +34,9 @@ type Site struct {
 	Ready func(context.Context) error
 	// Run does background work until its context ends. An error ends the service.
 	Run func(context.Context) error
+	// Leave is called once when no new requests are taken any more, while those
+	// under way go on: what would not end by itself, a stream, ends now.
+	Leave func()
 	// Close frees what Handler uses, after the last request has ended.
 	Close func() error
 }
@@ -86,6 +89,9 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		IdleTimeout:       idle,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
+	if s.site.Leave != nil {
+		srv.RegisterOnShutdown(s.site.Leave)
 	}
 	failed := make(chan error, 2)
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
@@ -185,7 +191,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 		defer cancel()
 		if err := s.site.Ready(ctx); err != nil {
 			s.log.Warn("not ready", "error", err.Error())
-			answer(w, http.StatusServiceUnavailable, map[string]string{"status": "not ready"})
+			answer(w, http.StatusServiceUnavailable, map[string]string{"status": "not ready", "missing": err.Error()})
 			return
 		}
 	}

@@ -78,6 +78,38 @@ func TestRun_ARequestUnderWayEndsBeforeTheSiteCloses(t *testing.T) {
 	<-closed
 }
 
+func TestRun_AStreamIsToldToEndAndIsNotCut(t *testing.T) {
+	entered, leaving := make(chan bool), make(chan bool)
+	site := Site{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			close(entered)
+			<-leaving
+			_, _ = io.WriteString(w, "goodbye")
+		}),
+		Leave: func() { close(leaving) },
+	}
+	url, stop, ended := start(t, site, map[string]string{"LAME_DUCK": "0s", "GRACE": "1m"})
+	said := make(chan string, 1)
+	go func() {
+		resp, err := http.Get(url)
+		if err != nil {
+			said <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		said <- string(body)
+	}()
+	<-entered
+	stop()
+	if got := <-said; got != "goodbye" {
+		t.Errorf("the visitor got %q", got)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
 func TestRun_SaysWhenItHadToCut(t *testing.T) {
 	entered := make(chan bool)
 	site := Site{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -114,7 +146,7 @@ func TestReady_FollowsTheStore(t *testing.T) {
 		want  int
 	}{
 		"the store answers":         {nil, 200},
-		"the store does not answer": {errors.New("no"), 503},
+		"the store does not answer": {errors.New("redis: no answer"), 503},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store = c.store
@@ -122,6 +154,9 @@ func TestReady_FollowsTheStore(t *testing.T) {
 			h.ServeHTTP(w, httptest.NewRequest("GET", "/readyz", nil))
 			if w.Code != c.want {
 				t.Errorf("GET /readyz = %d, want %d", w.Code, c.want)
+			}
+			if store != nil && !strings.Contains(w.Body.String(), store.Error()) {
+				t.Errorf("GET /readyz = %s, want that it says %q", w.Body, store)
 			}
 		})
 	}

@@ -2,6 +2,9 @@ package store
 
 import "time"
 
+// LongestMinutes is how long an entry can be.
+const LongestMinutes = 90
+
 // Pomodoro is one entry: the interval [StartedAt, End). Times are UTC, in whole
 // milliseconds.
 type Pomodoro struct {
@@ -12,6 +15,7 @@ type Pomodoro struct {
 	CancelledAt  *time.Time  `json:"cancelledAt,omitempty"`
 	Tags         []string    `json:"tags"`
 	Distractions []time.Time `json:"distractions"`
+	Todo         string      `json:"todo,omitempty"`
 }
 
 // PlannedEnd is when the timer would ring.
@@ -27,3 +31,6 @@ func (p Pomodoro) End() time.Time {
 	}
 	return p.PlannedEnd()
 }
+
+// Works tells whether the entry counts as work, and not as a break.
+func (p Pomodoro) Works() bool { return p.Type != "break" }

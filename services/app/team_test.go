@@ -1,0 +1,54 @@
+package main
+
+import (
+	"testing"
+)
+
+func TestTeam_EverybodyInTheRoomSeesOneTimerAndWhoIsThere(t *testing.T) {
+	s := theSite(t)
+	ann, bob := visit(t, s, "/team"), visit(t, s, "/team/blue-room")
+	ann.write("#team-name", "Blue Room")
+	ann.shows("#team-title", "Team blue-room")
+	ann.write("#my-name", "Ann")
+	bob.shows("#team-people", "Ann")
+	bob.sees(`document.querySelectorAll("#team-people li").length === 2`)
+	bob.click("#team-starts button:nth-child(2)")
+	ann.shows("#team-stop", "Stop")
+	ann.sees(`/^0(5:00|4:5\d)$/.test(document.querySelector("#team-digits").innerText) && document.title.includes("Break")`)
+	ann.click("#team-stop")
+	bob.shows("#team-starts", "Work 25")
+	bob.click("nav a")
+	ann.sees(`document.querySelectorAll("#team-people li").length === 1`)
+}
+
+func TestTeam_TheRoomComesBackByItselfAfterTheApiRestarts(t *testing.T) {
+	s := ownSite(t)
+	p := visit(t, s, "/team/restart")
+	p.pardons("WebSocket connection to") // the api is away: Chromium says so by itself
+	p.click("#team-starts button:nth-child(1)")
+	p.shows("#team-stop", "Stop")
+	before := eval[float64](p, leftInRoom)
+	s.restartAPI(t)
+	p.write("#my-name", "Back")
+	p.shows("#team-people", "Back")
+	p.shows("#team-stop", "Stop")
+	if after := eval[float64](p, leftInRoom); after > before || after < before-60 {
+		t.Errorf("%v s are left, before the restart %v", after, before)
+	}
+	p.hides("#team-status:not(:empty)")
+}
+
+// leftInRoom is the room's digits in seconds.
+const leftInRoom = `(([m, s]) => m * 60 + Number(s))(document.querySelector("#team-digits").innerText.split(":"))`
+
+// restartAPI ends the api and starts it again at the same address, as a crash
+// and a supervisor would.
+func (s *stage) restartAPI(t *testing.T) {
+	t.Helper()
+	s.api.stop()
+	api, err := launch("api", append(s.apiEnv(), "LISTEN="+s.api.addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.api = api
+}
