@@ -17,11 +17,11 @@ import (
 // mayImport is the architecture: each package and the packages of ours it may
 // import. A package missing here fails the test, so the map stays whole.
 var mayImport = map[string][]string{
-	"gateway":                   {"gateway/accesslog", "gateway/admin", "gateway/certs", "gateway/config", "gateway/edge", "gateway/health", "gateway/metrics", "gateway/proxy", "gateway/router", "gateway/state", "gateway/swap", "gateway/transport", "gateway/upstream"},
+	"gateway":                   {"gateway/accesslog", "gateway/admin", "gateway/certs", "gateway/config", "gateway/edge", "gateway/health", "gateway/metrics", "gateway/proxy", "gateway/router", "gateway/socket", "gateway/state", "gateway/swap", "gateway/takeover", "gateway/transport", "gateway/upstream"},
 	"gateway/accesslog":         {},
 	"gateway/admin":             {"gateway/swap"},
 	"gateway/certs":             {},
-	"gateway/cmd/pomodoro-main": {"gateway", "gateway/admin", "gateway/config", "gateway/swap"},
+	"gateway/cmd/pomodoro-main": {"gateway", "gateway/admin", "gateway/config", "gateway/swap", "gateway/takeover"},
 	"gateway/config":            {},
 	"gateway/edge":              {},
 	"gateway/gatewaytest":       {"gateway"},
@@ -29,23 +29,30 @@ var mayImport = map[string][]string{
 	"gateway/metrics":           {},
 	"gateway/proxy":             {"gateway/transport", "gateway/upstream"},
 	"gateway/router":            {},
+	"gateway/socket":            {},
 	"gateway/state":             {},
 	"gateway/swap":              {"gateway/health", "gateway/state", "gateway/upstream"},
+	"gateway/takeover":          {},
 	"gateway/transport":         {},
 	"gateway/upstream":          {},
 
-	"compose":                     {},
-	"services/api":                {"services/api/internal/store", "services/internal/service"},
-	"services/api/internal/store": {},
-	"services/app":                {"services/internal/content", "services/internal/service"},
-	"services/blog":               {"services/internal/content", "services/internal/service"},
-	"services/internal/content":   {},
-	"services/internal/contract":  {"services/internal/service"},
-	"services/internal/service":   {},
+	"compose":                        {},
+	"services/api":                   {"services/api/internal/embedded", "services/api/internal/mongodb", "services/api/internal/redisdb", "services/api/internal/store", "services/internal/service"},
+	"services/api/internal/embedded": {"services/api/internal/store", "services/api/internal/wake"},
+	"services/api/internal/mongodb":  {"services/api/internal/store"},
+	"services/api/internal/redisdb":  {"services/api/internal/store", "services/api/internal/wake"},
+	"services/api/internal/store":    {},
+	"services/api/internal/wake":     {},
+	"services/app":                   {"services/internal/content", "services/internal/service"},
+	"services/blog":                  {"services/internal/content", "services/internal/service"},
+	"services/internal/content":      {},
+	"services/internal/contract":     {"services/internal/service"},
+	"services/internal/service":      {},
+	"services/internal/testbed":      {},
 }
 
 // forTests may import testing outside of _test.go files: no program links them.
-var forTests = []string{"gateway/gatewaytest", "services/internal/contract"}
+var forTests = []string{"gateway/gatewaytest", "services/internal/contract", "services/internal/testbed"}
 
 const module = "pomodoro.cc/"
 

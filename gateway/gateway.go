@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -26,8 +27,11 @@ import (
 	"pomodoro.cc/gateway/edge"
 	"pomodoro.cc/gateway/metrics"
 	"pomodoro.cc/gateway/proxy"
+	"pomodoro.cc/gateway/socket"
 	"pomodoro.cc/gateway/state"
 	"pomodoro.cc/gateway/swap"
+	"pomodoro.cc/gateway/takeover"
+	"pomodoro.cc/gateway/transport"
 	"pomodoro.cc/gateway/upstream"
 )
 
@@ -37,6 +41,10 @@ type Options struct {
 	Version    string       // of this program, for status and metrics
 	Log        *slog.Logger // events; nil: none
 	Stdout     io.Writer    // the access log, unless the file names another place; nil: none
+
+	// Handover is what a running gateway gave (TakeOver); nil: there is none. It
+	// is the Gateway's from New on.
+	Handover *takeover.Handover
 }
 
 // Gateway is one running pomodoro-main.
@@ -48,6 +56,7 @@ type Gateway struct {
 	logFile *os.File // the access log's, when routes.yaml names one
 	proxy   *proxy.Handler
 	started time.Time
+	alarms  []string // of the start, for an operator
 	ready   atomic.Bool
 	now     atomic.Pointer[snapshot]
 
@@ -55,17 +64,27 @@ type Gateway struct {
 	reloading sync.Mutex // one reload at a time; guards the field below
 	budgets   map[string]*proxy.Budget
 
+	total transport.Total // of the connections to targets
+
+	replaced   chan struct{} // closed when a successor serves
 	lastReload atomic.Pointer[admin.ReloadStatus]
 	tasks      sync.WaitGroup  // every goroutine that Run waits for
 	life       context.Context // ends when Run stops working
 
-	listening sync.Mutex // guards the field below
+	listening sync.Mutex // guards the fields below
 	addresses map[string]net.Addr
+	sockets   map[string]*net.TCPListener
 }
 
 // New reads routes.yaml and prepares a gateway that serves nothing yet. An
-// invalid file is a config.Problems error.
-func New(o Options) (*Gateway, error) {
+// invalid file is a config.Problems error; a gateway that was being taken over
+// then goes on.
+func New(o Options) (_ *Gateway, err error) {
+	defer func() {
+		if err != nil {
+			o.Handover.Close()
+		}
+	}()
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -76,7 +95,7 @@ func New(o Options) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{options: o, faults: o.Log, metrics: metrics.New(), budgets: map[string]*proxy.Budget{}, addresses: map[string]net.Addr{}}
+	g := &Gateway{options: o, faults: o.Log, metrics: metrics.New(), budgets: map[string]*proxy.Budget{}, addresses: map[string]net.Addr{}, sockets: map[string]*net.TCPListener{}, replaced: make(chan struct{})}
 	g.metrics.SetVersion(o.Version)
 	out := o.Stdout
 	if file.AccessLog != "stdout" && file.AccessLog != "off" {
@@ -91,9 +110,14 @@ func New(o Options) (*Gateway, error) {
 	journal, err := swap.OpenJournal(state.NewFile(filepath.Join(file.StateDir, "journal.json")))
 	if err != nil {
 		g.faults.Error("ALARM: the journal of swaps is damaged", "error", err)
+		g.alarms = append(g.alarms, fmt.Sprintf("the journal of swaps was damaged at the start, the one before it is in use: %v; compare what serves with what was deployed last", err))
+		g.metrics.Damaged()
 	}
 	g.services = swap.NewServices(journal, o.Log, g.swapped)
 	if err := g.adopt(file); err != nil {
+		return nil, err
+	}
+	if err := g.remember(); err != nil {
 		return nil, err
 	}
 	return g, nil
@@ -128,9 +152,14 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if err := os.MkdirAll(file.StateDir, 0o750); err != nil {
 		return fmt.Errorf("state_dir: %w", err)
 	}
+	// First: two gateways on one state_dir would write one journal.
+	successors, err := patiently(func() (net.Listener, error) { return g.unix(takeoverSocket(file)) })
+	if err != nil {
+		return errors.Join(fmt.Errorf("state_dir %s: %w", file.StateDir, err), g.options.Handover.Close())
+	}
 	servers, err := g.listen(life, file)
 	if err != nil {
-		return err
+		return errors.Join(err, successors.Close(), g.options.Handover.Close())
 	}
 	g.services.Start()
 	failed := make(chan error, len(servers))
@@ -140,14 +169,18 @@ func (g *Gateway) Run(ctx context.Context) error {
 	watching, unwatch := context.WithCancel(life)
 	g.tasks.Go(func() { g.watchFile(watching) })
 	g.ready.Store(true)
+	if err := g.offer(successors.(*socket.Listener)); err != nil {
+		g.faults.Warn("takeover", "error", err)
+	}
 	g.faults.Info("serving", "version", g.options.Version, "config", g.options.ConfigPath, "http", file.Listen.HTTP, "https", file.Listen.HTTPS)
 
 	select {
 	case <-ctx.Done():
+	case <-g.replaced:
 	case err = <-failed:
 	}
 	unwatch()
-	return errors.Join(err, g.stop(file.Stop, servers))
+	return errors.Join(err, g.stop(ctx, file.Stop, servers))
 }
 
 // server is one listener with what serves it.
@@ -178,7 +211,11 @@ func (g *Gateway) listen(ctx context.Context, file *config.File) (servers []*ser
 		if address == "" {
 			return nil
 		}
-		l, err := patiently(func() (net.Listener, error) { return net.Listen("tcp", address) })
+		l := g.options.Handover.Listener(name, address)
+		var err error
+		if l == nil {
+			l, err = patiently(func() (net.Listener, error) { return net.Listen("tcp", address) })
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w (change listen.%s in %s, or the variable that it is set from)", name, err, variable, g.options.ConfigPath)
 		}
@@ -213,11 +250,11 @@ func (g *Gateway) listen(ctx context.Context, file *config.File) (servers []*ser
 	if err := open("metrics", "metrics", file.Listen.Metrics, g.observed(), nil, false); err != nil {
 		return servers, err
 	}
-	socket, err := patiently(func() (net.Listener, error) { return admin.Listen(file.Admin.Socket) })
+	control, err := patiently(func() (net.Listener, error) { return g.unix(file.Admin.Socket) })
 	if err != nil {
 		return servers, fmt.Errorf("admin: %w", err)
 	}
-	g.add(&servers, "admin", socket, admin.New(g.verbs()), nil, false, file.Limits)
+	g.add(&servers, "admin", control, admin.New(g.verbs()), nil, false, file.Limits)
 	return servers, nil
 }
 
@@ -244,6 +281,9 @@ func (g *Gateway) add(servers *[]*server, name string, l net.Listener, h http.Ha
 	g.faults.Info("listening", "name", name, "address", l.Addr().String())
 	g.listening.Lock()
 	g.addresses[name] = l.Addr()
+	if tcp, ok := l.(*net.TCPListener); ok {
+		g.sockets[name] = tcp
+	}
 	g.listening.Unlock()
 }
 
@@ -277,20 +317,21 @@ func (g *Gateway) toHTTPS(address string) http.Handler {
 	_, port, _ := net.SplitHostPort(address) // checked by config
 	return through(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
-		if name, _, err := net.SplitHostPort(host); err == nil {
-			host = name
+		if at := strings.LastIndexByte(host, ':'); at > strings.LastIndexByte(host, ']') {
+			host = host[:at]
 		}
 		if port != "443" && port != "https" {
-			host = net.JoinHostPort(host, port)
+			host += ":" + port
 		}
-		w.Header().Set("Location", "https://"+host+r.URL.RequestURI())
-		w.WriteHeader(http.StatusPermanentRedirect)
+		proxy.Fail(w, r, &proxy.Answer{Status: http.StatusPermanentRedirect, Reason: "redirect", Text: "moved", Location: "https://" + host + r.URL.RequestURI()})
 	}), g.identify(false), g.account, refuse)
 }
 
 // stop is the order of stopping. The listeners are not the first thing to
 // close: whoever connects meanwhile is served and told to come back elsewhere.
-func (g *Gateway) stop(s config.Stop, servers []*server) error {
+// After a takeover the successor has them, and there is time to let every
+// connection end with an answer.
+func (g *Gateway) stop(ctx context.Context, s config.Stop, servers []*server) error {
 	g.ready.Store(false)
 	g.faults.Info("stopping", "lame_duck", s.LameDuck.String(), "grace", s.Grace.String())
 	for _, server := range servers {
@@ -299,10 +340,16 @@ func (g *Gateway) stop(s config.Stop, servers []*server) error {
 		}
 	}
 	g.services.CallOff()
-	wait(context.Background(), s.LameDuck)
-
+	leaving := g.isReplaced()
+	if !leaving {
+		wait(context.Background(), s.LameDuck)
+	}
 	grace, enough := context.WithTimeout(context.Background(), s.Grace)
 	defer enough()
+	// A second reason to stop ends the patience with idle connections.
+	patience, hurry := context.WithCancel(grace)
+	defer hurry()
+	defer context.AfterFunc(ctx, hurry)()
 	var group sync.WaitGroup
 	for _, service := range g.services.List() {
 		group.Go(func() {
@@ -313,7 +360,12 @@ func (g *Gateway) stop(s config.Stop, servers []*server) error {
 	errs := make([]error, len(servers))
 	for i, server := range servers {
 		if server.visitors {
-			group.Go(func() { cuts[i], errs[i] = server.edge.Stop(grace) })
+			group.Go(func() {
+				if leaving {
+					server.edge.Release(patience)
+				}
+				cuts[i], errs[i] = server.edge.Stop(grace)
+			})
 		}
 	}
 	group.Wait()

@@ -359,4 +359,76 @@ func TestHTTPS_TheLocalAuthoritySignsAndOtherHostsAreMisdirected(t *testing.T) {
 	if want := "https://localhost:" + port + "/a?b=c"; res.StatusCode != 308 || res.Header.Get("Location") != want {
 		t.Errorf("http: status %d to %q, want 308 to %q", res.StatusCode, res.Header.Get("Location"), want)
 	}
+	if got := res.Header.Get("X-Gateway-Reason"); got != "redirect" {
+		t.Errorf("http: reason %q", got)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, gw.URL+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = "[::1]"
+	res, err = client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if want := "https://[::1]:" + port + "/"; res.Header.Get("Location") != want {
+		t.Errorf("http: an address of IPv6 to %q, want %q", res.Header.Get("Location"), want)
+	}
+}
+
+func TestMetrics_ARequestUnderWayAtAReloadIsCountedByItsRoute(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	began, end := make(chan struct{}), make(chan struct{})
+	app.Does(func(http.ResponseWriter, *http.Request) { close(began); <-end })
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	answered := make(chan struct{})
+	go func() { gw.Get("/"); close(answered) }()
+	<-began
+	gw.Writes(gatewaytest.Service("app", app) + "  - {path: /other, service: app}\n")
+	if err := gw.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	close(end)
+	<-answered
+	gatewaytest.Eventually(t, "the request is counted by its route", func() bool {
+		res, err := http.Get("http://" + gw.Addr("metrics").String() + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, _ := io.ReadAll(res.Body)
+		return strings.Contains(string(text), `gateway_requests_total{method="GET",route="/",service="app",status="2xx"} 1`)
+	})
+}
+
+func TestStop_TheLameDucksOwnAnswersAreTheLastOfTheirConnection(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	rest := strings.Replace(gatewaytest.Service("app", app), "{service", "{host: app.test, service", 1)
+	gw := gatewaytest.Start(t, rest+"stop: {lame_duck: 2s, grace: 1s}\n")
+	gw.Get("/") // the connection is open
+	c, err := net.Dial("tcp", gw.Addr("http").String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	stopped := make(chan error, 1)
+	go func() { stopped <- gw.Stop() }()
+	defer func() { <-stopped }()
+	gatewaytest.Eventually(t, "the lame duck begins", func() bool { return !gw.Status().Ready })
+	in := bufio.NewReader(c)
+	for i := 0; ; i++ { // ready goes first: the next one or two may come before
+		io.WriteString(c, "GET / HTTP/1.1\r\nHost: unknown.test\r\n\r\n")
+		res, err := http.ReadResponse(in, nil)
+		if err != nil || res.StatusCode != 404 {
+			t.Fatalf("answer %v, %v", res, err)
+		}
+		io.Copy(io.Discard, res.Body)
+		if res.Close {
+			return
+		}
+		if i == 1000 {
+			t.Fatal("the connection stays open")
+		}
+	}
 }

@@ -3,16 +3,15 @@ package gateway
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"pomodoro.cc/gateway/accesslog"
+	"pomodoro.cc/gateway/edge"
 	"pomodoro.cc/gateway/proxy"
 )
 
@@ -49,13 +48,27 @@ func (g *Gateway) identify(https bool) func(http.Handler) http.Handler {
 				x.HTTPS = https || r.Header.Get("X-Forwarded-Proto") == "https"
 				x.ID = r.Header.Get("X-Request-Id")
 			}
-			x.ClientIP = client.String()
+			if v := edge.VisitorOf(r.Context()); v != nil {
+				x.Leaving = v
+			}
+			x.ClientIP = textOf(client, r.RemoteAddr)
 			if !plainID(x.ID) {
 				x.ID = newID()
 			}
 			next.ServeHTTP(w, proxy.With(r, x))
 		})
 	}
+}
+
+// textOf is a in text, without memory for it where remote has that text already.
+func textOf(a netip.Addr, remote string) string {
+	if host, _, err := net.SplitHostPort(remote); err == nil && a.Is4() {
+		var text [len("255.255.255.255")]byte
+		if string(a.AppendTo(text[:0])) == host {
+			return host
+		}
+	}
+	return a.String()
 }
 
 func within(list []netip.Prefix, a netip.Addr) bool {
@@ -99,31 +112,33 @@ func (g *Gateway) account(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := time.Now()
 		x := proxy.From(r)
-		rec := &recorder{ResponseWriter: w}
-		in := &counted{ReadCloser: r.Body}
-		r.Body = in
+		w = x.Record(w, r)
 		defer func() {
-			took := time.Since(started)
-			g.count(r, x, rec, in.n.Load(), took)
+			if !x.Upgraded() {
+				g.count(r, x, time.Since(started))
+				return
+			}
+			x.Ends(func() { g.count(r, x, time.Since(started)) })
 		}()
-		next.ServeHTTP(rec, r)
+		next.ServeHTTP(w, r)
 	})
 }
 
-func (g *Gateway) count(r *http.Request, x *proxy.Exchange, rec *recorder, in int64, took time.Duration) {
+func (g *Gateway) count(r *http.Request, x *proxy.Exchange, took time.Duration) {
 	snapshot := g.now.Load()
 	route, service, numbers := "", "", snapshot.unrouted
 	if x.Route != nil {
 		route, service = x.Route.Name, x.Route.Service
-		if n := snapshot.numbers[x.Route]; n != nil {
+		if n := snapshot.numbersOf(x.Route); n != nil {
 			numbers = n
 		}
 	}
-	status := rec.status
+	in := x.Received()
+	status, out := x.Sent()
 	if status == 0 {
 		status = http.StatusOK
 	}
-	numbers.Observe(r.Method, status, x.Reason, in, rec.bytes, took)
+	numbers.Observe(r.Method, status, x.Reason, in, out, took)
 	if snapshot.file.AccessLog == "off" {
 		return
 	}
@@ -131,7 +146,7 @@ func (g *Gateway) count(r *http.Request, x *proxy.Exchange, rec *recorder, in in
 	g.log.Write(&accesslog.Entry{
 		Time: time.Now(), RequestID: x.ID, TraceID: traceID(r.Header.Get("Traceparent")),
 		ClientIP: x.ClientIP, PeerIP: peer, Method: r.Method, Host: r.Host, Path: r.URL.Path, Protocol: r.Proto,
-		Status: status, BytesIn: in, BytesOut: rec.bytes, Duration: took, UpstreamDuration: x.Upstream,
+		Status: status, BytesIn: in, BytesOut: out, Duration: took, UpstreamDuration: x.Upstream,
 		Route: route, Service: service, Version: x.Version, Target: x.Target, Attempts: x.Attempts, Held: x.Held,
 		Reason: x.Reason, UserAgent: r.UserAgent(),
 	})
@@ -198,6 +213,9 @@ func suspicious(r *http.Request) string {
 	case r.ProtoMajor == 1 && r.ProtoMinor == 0 && len(r.TransferEncoding) > 0:
 		return "HTTP/1.0 knows no Transfer-Encoding" // RFC 9112 6.1
 	}
+	if length := r.Header["Content-Length"]; r.ProtoMajor > 1 && len(length) > 0 && (len(length) > 1 || strings.ContainsFunc(length[0], notDigit)) {
+		return "Content-Length is not a number" // net/http takes it for 0 (RFC 9113 8.1.1)
+	}
 	for name := range r.Header {
 		if strings.ContainsAny(name, " \t[]") {
 			return "a field name holds a character that none may"
@@ -205,6 +223,8 @@ func suspicious(r *http.Request) string {
 	}
 	return ""
 }
+
+func notDigit(c rune) bool { return c < '0' || c > '9' }
 
 func hasSchemeFold(target string) bool {
 	for _, scheme := range []string{"http://", "https://"} {
@@ -233,7 +253,7 @@ func plainHost(host string) bool {
 	}
 	if port != "" {
 		port = port[1:]
-		if host[len(host)-len(port)-1] != ':' || strings.ContainsFunc(port, func(c rune) bool { return c < '0' || c > '9' }) {
+		if host[len(host)-len(port)-1] != ':' || strings.ContainsFunc(port, notDigit) {
 			return false
 		}
 	}
@@ -255,51 +275,4 @@ func (g *Gateway) limit(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// recorder knows status and size of an answer. It hides nothing of the writer
-// below: Unwrap gives Flush and Hijack, ReadFrom keeps splice.
-type recorder struct {
-	http.ResponseWriter
-	status int
-	bytes  int64
-}
-
-// Unwrap serves http.ResponseController.
-func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// WriteHeader notes the final status; 1xx go through.
-func (w *recorder) WriteHeader(status int) {
-	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		w.status = status
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Write counts.
-func (w *recorder) Write(p []byte) (int, error) {
-	n, err := w.ResponseWriter.Write(p)
-	w.bytes += int64(n)
-	return n, err
-}
-
-// ReadFrom counts and lets the server splice.
-func (w *recorder) ReadFrom(r io.Reader) (int64, error) {
-	n, err := io.Copy(w.ResponseWriter, r)
-	w.bytes += n
-	return n, err
-}
-
-// counted counts what a visitor sent. Another goroutine may still be reading
-// when the answer is done.
-type counted struct {
-	io.ReadCloser
-	n atomic.Int64
-}
-
-// Read counts.
-func (b *counted) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.n.Add(int64(n))
-	return n, err
 }

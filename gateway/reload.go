@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -20,7 +19,6 @@ import (
 	"pomodoro.cc/gateway/proxy"
 	"pomodoro.cc/gateway/router"
 	"pomodoro.cc/gateway/swap"
-	"pomodoro.cc/gateway/transport"
 	"pomodoro.cc/gateway/upstream"
 )
 
@@ -39,6 +37,20 @@ type snapshot struct {
 type entry struct {
 	route    *proxy.Route
 	redirect *config.Redirect
+}
+
+// numbersOf is what counts the requests of route, which may be of an earlier
+// snapshot; nil when there is no such route any more.
+func (s *snapshot) numbersOf(route *proxy.Route) *metrics.Route {
+	if n := s.numbers[route]; n != nil {
+		return n
+	}
+	for r, n := range s.numbers {
+		if r.Name == route.Name && r.Service == route.Service {
+			return n
+		}
+	}
+	return nil
 }
 
 // lookup finds the route of a request, or the answer in place of one.
@@ -104,12 +116,12 @@ func (g *Gateway) change(ctx context.Context, file *config.File) error {
 	if file.Listen != running.Listen || file.Admin != running.Admin || file.StateDir != running.StateDir || file.AccessLog != running.AccessLog || !reflect.DeepEqual(file.TLS, running.TLS) {
 		g.faults.Warn("listen, admin, state_dir, access_log and tls apply at the next start")
 	}
-	return g.services.Reload(ctx, "routes.yaml", desired(file), func(services map[string]*swap.Service) error { return g.publish(file, services) })
+	return g.services.Reload(ctx, "routes.yaml", g.desired(file), func(services map[string]*swap.Service) error { return g.publish(file, services) })
 }
 
 // adopt takes the first file.
 func (g *Gateway) adopt(file *config.File) error {
-	if err := g.services.Adopt(desired(file)); err != nil {
+	if err := g.services.Adopt(g.desired(file)); err != nil {
 		return err
 	}
 	services := map[string]*swap.Service{}
@@ -122,7 +134,7 @@ func (g *Gateway) adopt(file *config.File) error {
 }
 
 // desired is what a file says of its services, in the words of the swap path.
-func desired(file *config.File) map[string]swap.Desired {
+func (g *Gateway) desired(file *config.File) map[string]swap.Desired {
 	all := map[string]swap.Desired{}
 	for name, conf := range file.Services {
 		var specs []swap.Spec
@@ -131,16 +143,18 @@ func desired(file *config.File) map[string]swap.Desired {
 		}
 		all[name] = swap.Desired{Targets: specs, Settings: swap.Settings{
 			Balance: balances[conf.Balance],
-			Eject:   upstream.Ejection{Failures: conf.Eject.Failures, Errors: conf.Eject.Errors, For: conf.Eject.For, Panic: conf.Eject.Panic},
+			Eject:   upstream.Ejection{Failures: conf.Eject.Failures, Errors: float64(conf.Eject.Errors), For: conf.Eject.For, Panic: float64(conf.Eject.Panic)},
 			Every:   conf.Health.Interval, Timeout: conf.Health.Timeout, Rise: conf.Health.Rise, Fall: conf.Health.Fall,
 			Plan: swap.Plan{
 				Patience: swap.Duration(conf.Swap.Patience), Watch: swap.Duration(conf.Swap.Watch),
 				Drain: swap.Duration(conf.Swap.Drain), Streams: swap.Duration(conf.Swap.Streams),
 				Canary: canary(conf.Swap.Canary), Warmup: conf.Swap.Warmup,
-				Budget: swap.Budget{Errors: conf.Swap.Errors, Slower: conf.Swap.Slower, Sample: conf.Swap.Sample},
+				Budget: swap.Budget{Errors: float64(conf.Swap.Errors), Slower: conf.Swap.Slower, Sample: conf.Swap.Sample},
 			},
-			Kind: fmt.Sprint(conf.Timeouts, conf.Health),
-			Make: func(spec swap.Spec) (*upstream.Target, func(context.Context) error, error) { return target(conf, spec) },
+			Kind: fmt.Sprint(conf.Timeouts, conf.Health, conf.Transport, conf.Connections, conf.ProxyProtocol, conf.TLS),
+			Make: func(spec swap.Spec) (*upstream.Target, func(context.Context) error, error) {
+				return target(conf, spec, &g.total)
+			},
 			CheckTargets: func(specs []swap.Spec) error {
 				var list []string
 				for _, s := range specs {
@@ -155,27 +169,9 @@ func desired(file *config.File) map[string]swap.Desired {
 
 func canary(list []config.CanaryStep) (steps swap.Steps) {
 	for _, c := range list {
-		steps = append(steps, swap.Step{Percent: c.Percent, For: swap.Duration(c.For)})
+		steps = append(steps, swap.Step{Percent: 100 * float64(c.Share), For: swap.Duration(c.For)})
 	}
 	return steps
-}
-
-// target makes a target with its transport and its check; nil: without one.
-func target(conf config.Service, spec swap.Spec) (*upstream.Target, func(context.Context) error, error) {
-	u, err := url.Parse(spec.URL)
-	if err != nil {
-		return nil, nil, err
-	}
-	carrier, err := transport.New(u, transport.Options{Dial: conf.Timeouts.Dial, Header: conf.Timeouts.Header, Idle: conf.Timeouts.Idle})
-	if err != nil {
-		return nil, nil, err
-	}
-	t := upstream.NewTarget(u, spec.Version, spec.Weight, upstream.Down, carrier)
-	if conf.Health.Off {
-		t.Prove()
-		return t, nil, nil
-	}
-	return t, health.NewProber(checkOf(conf.Health), u, nil).Probe, nil
 }
 
 func checkOf(h config.Health) health.Check {
@@ -198,6 +194,7 @@ func (g *Gateway) publish(file *config.File, services map[string]*swap.Service) 
 	if next.table, err = g.table(file, services, next.numbers); err != nil {
 		return err
 	}
+	g.total.Bound(file.Limits.TargetConnections)
 	g.now.Store(next)
 	var routes []metrics.RouteID
 	for r := range next.numbers {
@@ -248,13 +245,13 @@ func lower(list []string) (out []string) {
 var balances = map[string]upstream.Balance{"least": upstream.Least, "round_robin": upstream.RoundRobin, "hash_client": upstream.Hash, "hash_cookie": upstream.Hash}
 
 // budget returns the service's bound on repeated attempts, which outlives reloads.
-func (g *Gateway) budget(service string, share float64) *proxy.Budget {
+func (g *Gateway) budget(service string, share config.Share) *proxy.Budget {
 	b := g.budgets[service]
 	if b == nil {
 		b = &proxy.Budget{}
 		g.budgets[service] = b
 	}
-	b.SetShare(share)
+	b.SetShare(float64(share))
 	return b
 }
 

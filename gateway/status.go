@@ -10,6 +10,7 @@ import (
 	"pomodoro.cc/gateway/admin"
 	"pomodoro.cc/gateway/metrics"
 	"pomodoro.cc/gateway/swap"
+	"pomodoro.cc/gateway/transport"
 	"pomodoro.cc/gateway/upstream"
 )
 
@@ -25,7 +26,7 @@ func (g *Gateway) verbs() admin.Verbs {
 
 // Status says what runs now.
 func (g *Gateway) Status() admin.Status {
-	s := admin.Status{Version: g.options.Version, Started: g.started, PID: os.Getpid(), Ready: g.ready.Load(), Reload: *g.lastReload.Load()}
+	s := admin.Status{Version: g.options.Version, Started: g.started, PID: os.Getpid(), Ready: g.ready.Load(), Reload: *g.lastReload.Load(), Alarms: g.alarms}
 	for _, one := range g.serving() {
 		leases, streams := one.Slot.InFlight()
 		release, running := one.Serving()
@@ -45,6 +46,10 @@ func (g *Gateway) Status() admin.Status {
 				w := admin.Target{URL: t.URL.String(), Version: t.Version, Slot: slot, Health: t.Health().String(), Ejected: t.Ejected(), InFlight: t.InFlight()}
 				if err := t.LastError(); err != nil {
 					w.LastError = err.Error()
+				}
+				if c, ok := t.Transport.(transport.Transport); ok {
+					now := c.Stats()
+					w.Connections = &admin.Connections{Open: now.Open, Idle: now.Idle, IdleLimit: now.IdleLimit.Seconds(), Learned: string(now.Learned)}
 				}
 				v.Targets = append(v.Targets, w)
 			}
@@ -98,7 +103,7 @@ func (g *Gateway) swapped(r *swap.Report) {
 	for outcome, count := range map[metrics.Outcome]int{
 		metrics.OutcomeOld: r.Ledger.FinishedOld, metrics.OutcomeNew: r.Ledger.FinishedNew, metrics.OutcomeHeld: r.Ledger.Held,
 		metrics.OutcomeRetried: r.Ledger.Retried, metrics.OutcomeCut: r.Ledger.Cut, metrics.OutcomeClientLeft: r.Ledger.ClientLeft,
-		"other": r.Ledger.Failed + r.Ledger.UnderWay,
+		metrics.OutcomeFailed: r.Ledger.Failed, metrics.OutcomeUnderWay: r.Ledger.UnderWay,
 	} {
 		n.SwapRequests(outcome, count)
 	}

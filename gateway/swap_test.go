@@ -1,18 +1,16 @@
 package gateway_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
+	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
+	"time"
 
 	"pomodoro.cc/gateway/admin"
 	"pomodoro.cc/gateway/gatewaytest"
@@ -73,74 +71,6 @@ func to(version string, targets ...*gatewaytest.Upstream) map[string]any {
 		urls = append(urls, u.URL)
 	}
 	return map[string]any{"targets": urls, "version": version, "watch": "0s", "drain": "10s"}
-}
-
-func TestSwap_TheLedgerAddsUpOverTwoHundredSwapsUnderLoad(t *testing.T) { swapUnderLoad(t, 200) }
-
-// swapUnderLoad swaps to and fro under 64 clients that read and write, and
-// checks each ledger.
-func swapUnderLoad(t *testing.T, times int) {
-	t.Helper()
-	a, b := gatewaytest.NewUpstream(t, "a"), gatewaytest.NewUpstream(t, "b")
-	echo := func(w http.ResponseWriter, r *http.Request) {
-		b, err := io.ReadAll(r.Body)
-		if err != nil {
-			panic(http.ErrAbortHandler)
-		}
-		w.Write(b)
-	}
-	a.Does(echo)
-	b.Does(echo)
-	gw := gatewaytest.Start(t, gatewaytest.Service("app", a))
-	visitors := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
-	defer visitors.CloseIdleConnections()
-	ctx, end := context.WithCancel(t.Context())
-	var load sync.WaitGroup
-	var asked atomic.Int64
-	for n := range 64 {
-		load.Go(func() {
-			for ctx.Err() == nil {
-				method, body := http.MethodGet, ""
-				if n%2 == 0 {
-					method, body = http.MethodPost, strings.Repeat("x", n*100)
-				}
-				r, err := http.NewRequest(method, gw.URL+"/", strings.NewReader(body))
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				res, err := visitors.Do(r)
-				if err != nil {
-					t.Errorf("lost: %v", err)
-					return
-				}
-				got, err := io.ReadAll(res.Body)
-				res.Body.Close()
-				if err != nil || res.StatusCode != 200 || string(got) != body {
-					t.Errorf("lost: status %d, %d bytes of %d, %v", res.StatusCode, len(got), len(body), err)
-				}
-				asked.Add(1)
-			}
-		})
-	}
-	next, other := b, a
-	total := 0
-	for i := range times {
-		r := swaps(t, gw, to(fmt.Sprint("v", i), next))
-		if r.Result != swap.Done || r.Ledger.Sum() != r.Ledger.Started || r.Ledger.Failed+r.Ledger.Cut != 0 {
-			t.Fatalf("swap %d: %s (%s), ledger %+v", i, r.Result, r.Text, r.Ledger)
-		}
-		if n := r.From.Targets; len(n) != 1 || n[0].URL != other.URL {
-			t.Fatalf("swap %d came from %v", i, n)
-		}
-		total += r.Ledger.Started
-		next, other = other, next
-	}
-	end()
-	load.Wait()
-	if total == 0 || int64(total) > asked.Load()+int64(times)*64 {
-		t.Errorf("the ledgers hold %d requests, the clients asked %d", total, asked.Load())
-	}
 }
 
 func TestSwap_ATargetThatNeverProvesItselfIsRefusedAndTheReportSaysWhy(t *testing.T) {
@@ -273,9 +203,12 @@ func TestSwap_OneAtATimeNamingTheHolder(t *testing.T) {
 		t.Errorf("%q answers", got)
 	}
 
-	same, err := order(t, gw, "app", o)
-	if err != nil || same != first {
-		t.Errorf("the first build again: %q, %v; want its report", same, err)
+	// Its report would say that the old target, which may serve again, can be stopped.
+	if _, err := order(t, gw, "app", o); !errors.As(err, &no) || no.Problem.Code != swap.Superseded || !strings.Contains(no.Error(), "serves now") {
+		t.Errorf("the first build again: %v; want it refused", err)
+	}
+	if same, err := order(t, gw, "app", waits); err != nil || same != second {
+		t.Errorf("the build that serves again: %q, %v; want its report", same, err)
 	}
 	late := to("v1", old)
 	late["build"] = 6
@@ -411,4 +344,116 @@ func TestSwap_AnEventStreamHasItsPatienceAndThenAFarewell(t *testing.T) {
 	if got, err := io.ReadAll(res.Body); err != nil || string(got) != "data: one\n\nevent: bye\ndata: drained\n\n" {
 		t.Errorf("the visitor saw %q, %v", got, err)
 	}
+}
+
+func TestSwap_ItsProgressIsPickedUpAfterItHasEnded(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", old))
+	done := swaps(t, gw, to("v2", next))
+	res, err := client(gw).Do(t.Context(), http.MethodGet, "/v1/swaps/"+done.ID+"/events?from=3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var last swap.Event
+	if err := json.NewDecoder(res.Body).Decode(&last); err != nil || last.Report == nil || last.Report.Result != swap.Done {
+		t.Errorf("from the third event on: %+v, %v; want the report", last, err)
+	}
+}
+
+func TestReload_WithoutAJournalNothingChangesAndNoServiceStaysLocked(t *testing.T) {
+	a, b, next := gatewaytest.NewUpstream(t, "a"), gatewaytest.NewUpstream(t, "b"), gatewaytest.NewUpstream(t, "next")
+	file := func(a, b *gatewaytest.Upstream, extra string) string {
+		return "services:\n  a: {health: {interval: 50ms}, targets: [" + a.URL + "], swap: {watch: 1ms}}\n" +
+			"  b: {health: {interval: 50ms}, targets: [" + b.URL + "], swap: {watch: 1ms}}\nroutes:\n  - {path: /a, service: a}\n  - {path: /b, service: b}\n" + extra
+	}
+	gw := gatewaytest.Start(t, file(a, b, ""))
+	blocked := filepath.Join(filepath.Dir(gw.Path), "journal.json.new")
+	if err := os.MkdirAll(filepath.Join(blocked, "x"), 0o700); err != nil { // where the journal is written
+		t.Fatal(err)
+	}
+	gw.Writes(file(next, next, "  - {path: /c, service: a}\n"))
+	if err := gw.Reload(t.Context()); err == nil {
+		t.Fatal("reloaded without a journal")
+	}
+	if res, _ := gw.Get("/c"); res.StatusCode != 404 {
+		t.Errorf("a route of the refused file answers %d", res.StatusCode)
+	}
+	if err := os.RemoveAll(blocked); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range gw.Status().Services {
+		if s.Swap != nil {
+			t.Errorf("%s is still locked by %s", s.Name, s.Swap.ID)
+		}
+	}
+	if err := gw.Reload(t.Context()); err != nil {
+		t.Errorf("with a journal again: %v", err)
+	}
+	if _, got := gw.Get("/c"); got != "next" {
+		t.Errorf("%q answers", got)
+	}
+}
+
+func TestReload_ThatWaitedForASwapToTheSameTargetsIsTaken(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	next.FallsIll()
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", old))
+	id, err := order(t, gw, "app", to("v2", next))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gw.Writes(gatewaytest.Service("app", next) + "  - {path: /other, service: app}\n")
+	reloaded := make(chan error, 1)
+	go func() { reloaded <- gw.Reload(t.Context()) }()
+	gatewaytest.Eventually(t, "the reload waits", func() bool { return strings.Contains(gw.Logs.String(), "waiting for swap "+id) })
+	next.Recovers()
+	if r := report(t, gw, id); r.Result != swap.Done {
+		t.Errorf("the swap: %s, %s", r.Result, r.Text)
+	}
+	if err := <-reloaded; err != nil {
+		t.Errorf("the reload: %v", err)
+	}
+	if _, got := gw.Get("/other"); got != "next" {
+		t.Errorf("%q answers", got)
+	}
+}
+
+func TestSwap_DetachedStreamsAreCountedAndTheirOwnPatienceSaysUntilWhen(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	old.Does(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		io.WriteString(w, "data: 1\n\n")
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", old), "{service: app}", "{service: app, streams: 1h}", 1)+"stop: {streams: 10ms}\n")
+	res, err := http.Get(gw.URL + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	o := to("v2", next)
+	o["detach_streams"] = true
+	r := swaps(t, gw, o)
+	if r.Result != swap.Done || r.StreamsLeft != 1 || r.StreamsEnd.Sub(r.Published) < time.Hour {
+		t.Errorf("%s with %d streams left until %s after the publish, want 1 for an hour and its parting", r.Result, r.StreamsLeft, r.StreamsEnd.Sub(r.Published))
+	}
+}
+
+func TestMetrics_EveryResultOfASwapIsCountedByItsName(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	if r := swaps(t, gw, to("v1", app)); r.Result != swap.Unchanged {
+		t.Fatalf("result %s", r.Result)
+	}
+	gatewaytest.Eventually(t, "it is counted", func() bool {
+		res, err := http.Get("http://" + gw.Addr("metrics").String() + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, _ := io.ReadAll(res.Body)
+		return strings.Contains(string(text), `gateway_swaps_total{result="unchanged",service="app"} 1`)
+	})
 }

@@ -13,8 +13,6 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -38,6 +36,7 @@ type Status struct {
 	PID      int          `json:"pid"`
 	Ready    bool         `json:"ready"`
 	Reload   ReloadStatus `json:"last_reload"`
+	Alarms   []string     `json:"alarms,omitempty"` // what an operator should see to
 	Services []Service    `json:"services"`
 }
 
@@ -77,6 +76,16 @@ type Target struct {
 	LastError string `json:"last_error,omitempty"`
 	Ejected   bool   `json:"ejected"`
 	InFlight  int    `json:"in_flight"`
+
+	Connections *Connections `json:"connections,omitempty"`
+}
+
+// Connections are those to one target.
+type Connections struct {
+	Open      int     `json:"open"` // idle ones included
+	Idle      int     `json:"idle"`
+	IdleLimit float64 `json:"idle_limit_seconds,omitempty"` // closed by us after this
+	Learned   string  `json:"idle_limit_learned,omitempty"` // announced or observed; empty: as configured
 }
 
 // Problem is an error answer (RFC 9457).
@@ -109,6 +118,7 @@ func New(v Verbs) http.Handler {
 		}
 		answer(w, http.StatusOK, v.Status().Reload)
 	})
+	mux.HandleFunc("GET /debug/pprof/profile", profile)
 	swaps{v.Services}.routes(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A page in a browser must not reach this through somebody's proxy.
@@ -139,55 +149,6 @@ func Readiness(ready func() bool) http.Handler {
 		}
 		fmt.Fprintln(w, "ok")
 	})
-}
-
-// longest is what the kernel takes as the path of a unix socket (unix(7)).
-const longest = 107
-
-// Listen opens the socket with mode 0660. One that a dead process left is
-// replaced; one that answers is another gateway's.
-func Listen(path string) (net.Listener, error) {
-	if len(path) > longest {
-		return nil, fmt.Errorf("socket %s: the path is longer than %d bytes; set admin.socket to a shorter one", path, longest)
-	}
-	if c, err := net.Dial("unix", path); err == nil {
-		c.Close()
-		return nil, fmt.Errorf("socket %s: another gateway answers there; stop it, or set admin.socket: %w", path, syscall.EADDRINUSE)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return nil, fmt.Errorf("socket: %w", err)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("socket: %w", err)
-	}
-	// In a folder of our own first: there is no moment with a wider mode.
-	private, err := os.MkdirTemp(filepath.Dir(path), ".s")
-	if err != nil {
-		return nil, fmt.Errorf("socket: %w", err)
-	}
-	defer os.RemoveAll(private)
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(private, "s"), Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("socket: %w", err)
-	}
-	l.SetUnlinkOnClose(false)
-	if err := errors.Join(os.Chmod(filepath.Join(private, "s"), 0o660), os.Rename(filepath.Join(private, "s"), path)); err != nil {
-		l.Close()
-		return nil, fmt.Errorf("socket: %w", err)
-	}
-	return &socket{UnixListener: l, path: path}, nil
-}
-
-// socket removes its file when it is closed.
-type socket struct {
-	*net.UnixListener
-	path string
-}
-
-// Close closes the listener and removes the file.
-func (s *socket) Close() error {
-	os.Remove(s.path) // a successor replaces one that stays
-	return s.UnixListener.Close()
 }
 
 // ErrUnreachable says that no gateway answered at the socket.

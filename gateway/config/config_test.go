@@ -95,6 +95,17 @@ func TestParse_DefaultsAreThoseOfTheDocumentation(t *testing.T) {
 	}
 }
 
+func TestParse_AZeroThatTheFileGivesStays(t *testing.T) {
+	f, err := config.Parse("f", []byte("version: 1\nlisten: {http: \":80\"}\nservices: {app: {eject: {failures: 0}, hold: {for: 0s}, retry: {budget: 0}, swap: {watch: 0s, slower: 0}}}\nroutes: [{service: app}]\n"), unset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := f.Services["app"]
+	if s.Eject.Failures != 0 || s.Hold.For != 0 || s.Retry.Budget != 0 || s.Swap.Watch != 0 || s.Swap.Slower != 0 || s.Swap.Drain != 30*time.Second {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestParse_AVariableCannotBecomeYAML(t *testing.T) {
 	env := func(string) (string, bool) { return "x, service: other}", true }
 	f, err := config.Parse("f", []byte("version: 1\nlisten: {http: \":80\"}\nservices: {app: {}}\nroutes: [{name: \"${N}\", service: app}]\n"), env)

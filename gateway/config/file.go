@@ -59,6 +59,8 @@ type Limits struct {
 	HeaderTimeout time.Duration `yaml:"header_timeout" doc:"time to send the head; default 10s"`
 	IdleTimeout   time.Duration `yaml:"idle_timeout" doc:"an idle connection is closed after this; default 75s"`
 	BodyBytes     int64         `yaml:"body_bytes" doc:"largest request body; 0: no limit"`
+
+	TargetConnections int `yaml:"target_connections" doc:"most HTTP/1.1 connections at once to all targets; requests above wait as long as a dial may take; default 0: no limit"`
 }
 
 // Stop is how the gateway ends.
@@ -79,6 +81,19 @@ type Service struct {
 	Retry    Retry    `yaml:"retry"`
 	Timeouts Timeouts `yaml:"timeouts"`
 	Swap     Swap     `yaml:"swap"`
+
+	Transport     string    `yaml:"transport" doc:"auto (default), made for a proxy; or std, net/http's own"`
+	Connections   int       `yaml:"connections" doc:"most HTTP/1.1 connections at once to one target; requests above wait as long as a dial may take; default 0: no limit"`
+	ProxyProtocol string    `yaml:"proxy_protocol" doc:"v1 or v2: a PROXY header tells the target who asks; a connection then speaks for one visitor"`
+	TLS           TargetTLS `yaml:"tls"`
+}
+
+// TargetTLS is for https targets.
+type TargetTLS struct {
+	CAFile     string `yaml:"ca_file" doc:"PEM of the roots that targets are trusted by; default: the system's"`
+	CertFile   string `yaml:"cert_file" doc:"PEM of a certificate to show them"`
+	KeyFile    string `yaml:"key_file"`
+	ServerName string `yaml:"server_name" doc:"name asked for and checked; default: the target's host"`
 }
 
 // Target is one address of a service. In the file a target may also be its URL alone.
@@ -105,9 +120,9 @@ type Health struct {
 // Eject takes a target out that fails its visitors, whatever its checks say.
 type Eject struct {
 	Failures int           `yaml:"failures" doc:"connection failures in a row; default 3"`
-	Errors   float64       `yaml:"errors" doc:"share of 5xx from 0 to 1 over at least 20 requests; default 0: off"`
+	Errors   Share         `yaml:"errors" doc:"share of 5xx, such as 50% or 0.5, over at least 20 requests; default 0: off"`
 	For      time.Duration `yaml:"for" doc:"default 10s"`
-	Panic    float64       `yaml:"panic" doc:"never eject more than this share of the pool; default 0.5"`
+	Panic    Share         `yaml:"panic" doc:"never eject more than this share of the pool; default 0.5"`
 }
 
 // Hold keeps requests while no target is healthy.
@@ -119,8 +134,8 @@ type Hold struct {
 
 // Retry bounds repeated attempts.
 type Retry struct {
-	Attempts int     `yaml:"attempts" doc:"attempts in all; default 3"`
-	Budget   float64 `yaml:"budget" doc:"share of requests that may be repeated; default 0.2"`
+	Attempts int   `yaml:"attempts" doc:"attempts in all; default 3"`
+	Budget   Share `yaml:"budget" doc:"share of requests that may be repeated; default 0.2"`
 }
 
 // Timeouts towards a target.
@@ -138,15 +153,18 @@ type Swap struct {
 	Streams  time.Duration `yaml:"streams" doc:"time for streams and WebSockets on them; default 30s"`
 	Canary   []CanaryStep  `yaml:"canary" doc:"shares of the visitors before all of them"`
 	Warmup   []string      `yaml:"warmup" doc:"paths asked for before the first visitor"`
-	Errors   float64       `yaml:"errors" doc:"share of failed requests, 0 to 1, by which a new version may be worse; default 0.05"`
+	Errors   Share         `yaml:"errors" doc:"share of failed requests, such as 5% or 0.05, by which a new version may be worse; default 0.05"`
 	Slower   float64       `yaml:"slower" doc:"times the old p95 that a new version may take; default 3"`
 	Sample   int           `yaml:"sample" doc:"requests before shares mean anything; default 20"`
 }
 
+// Share is a part of a whole, 0 to 1; the file may say 20% or 0.2.
+type Share float64
+
 // CanaryStep is a share of the visitors for the new targets, watched for a while.
 type CanaryStep struct {
-	Percent float64       `yaml:"percent" doc:"above the step before, below 100"`
-	For     time.Duration `yaml:"for"`
+	Share Share         `yaml:"share" doc:"such as 5%; above the step before, below 100%"`
+	For   time.Duration `yaml:"for"`
 }
 
 // Route = host + path prefix (+ optional conditions) → service or redirect.

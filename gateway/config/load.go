@@ -3,6 +3,8 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"io"
+	"math"
 	"net/netip"
 	"os"
 	"reflect"
@@ -41,17 +43,33 @@ func (p Problems) Error() string {
 // Load reads a file with the variables of the environment. The error is Problems
 // when the file could be read and is wrong.
 func Load(path string) (*File, error) {
-	src, err := os.ReadFile(path)
+	src, err := read(path)
 	if err != nil {
 		return nil, Problems{{File: path, Line: 1, Column: 1, Message: err.Error()}}
 	}
 	return Parse(path, src, os.LookupEnv)
 }
 
+// largest is more than a hundred thousand routes take.
+const largest = 32 << 20
+
+func read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	src, err := io.ReadAll(io.LimitReader(f, largest+1))
+	if err == nil && len(src) > largest {
+		err = fmt.Errorf("the file is larger than %d MiB", largest>>20)
+	}
+	return src, err
+}
+
 // Parse reads src, which name stands for in problems. A nil error means that
 // the File is whole, valid, and has its defaults.
 func Parse(name string, src []byte, env func(string) (string, bool)) (*File, error) {
-	d := &decoder{name: name, env: env, given: map[any]*yaml.Node{}}
+	d := &decoder{name: name, env: env, given: map[any]*yaml.Node{}, unreadable: map[*yaml.Node]bool{}}
 	var doc yaml.Node
 	file := &File{}
 	if err := yaml.Unmarshal(src, &doc); err != nil {
@@ -85,27 +103,43 @@ func Parse(name string, src []byte, env func(string) (string, bool)) (*File, err
 // decoder fills the types from YAML nodes, strictly. It is written here and not
 // left to the YAML library, whose errors have no column and stop at the first.
 type decoder struct {
-	name     string
-	env      func(string) (string, bool)
-	problems Problems
-	broken   bool               // the file's shape is wrong: what follows from it is not said
-	given    map[any]*yaml.Node // by address of a field: where the file gives it
+	name       string
+	env        func(string) (string, bool)
+	problems   Problems
+	broken     bool                // the file's shape is wrong: what follows from it is not said
+	unreadable map[*yaml.Node]bool // values of which no rule can be asked
+	given      map[any]*yaml.Node  // by address of a field: where the file gives it
 }
 
+// reject notes a problem. Of one value only the first is said: the others follow
+// from it.
 func (d *decoder) reject(n *yaml.Node, format string, args ...any) {
+	for _, p := range d.problems {
+		if d.unreadable[n] && p.Line == max(n.Line, 1) && p.Column == max(n.Column, 1) {
+			return
+		}
+	}
 	d.problems = append(d.problems, Problem{d.name, max(n.Line, 1), max(n.Column, 1), fmt.Sprintf(format, args...)})
+}
+
+// misshapen rejects what is no mapping, list or key that the file may have.
+func (d *decoder) misshapen(n *yaml.Node, format string, args ...any) {
+	d.broken = true
+	d.reject(n, format, args...)
 }
 
 var (
 	durationType = reflect.TypeFor[time.Duration]()
 	prefixType   = reflect.TypeFor[netip.Prefix]()
+	shareType    = reflect.TypeFor[Share]()
+	serviceType  = reflect.TypeFor[Service]()
 )
 
 const deepest = 32 // no file of this format is deeper: an alias bomb is
 
 func (d *decoder) value(n *yaml.Node, v reflect.Value, what string, depth int) {
 	if depth > deepest {
-		d.reject(n, "%s is nested too deeply", what)
+		d.misshapen(n, "%s is nested too deeply", what)
 		return
 	}
 	if n.Kind == yaml.AliasNode {
@@ -117,23 +151,23 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, what string, depth int) {
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return
 	}
-	before := len(d.problems)
 	switch {
 	case v.Type() == durationType, v.Type() == prefixType, v.Kind() == reflect.String, v.Kind() == reflect.Bool, v.Kind() == reflect.Int, v.Kind() == reflect.Int64, v.Kind() == reflect.Float64:
 		if n.Kind != yaml.ScalarNode {
-			d.reject(n, "%s must be %s, not a %s", what, kindName(v.Type()), nodeName(n))
+			d.misshapen(n, "%s must be %s, not a %s", what, kindName(v.Type()), nodeName(n))
 			break
 		}
-		text, ok := d.expand(n)
-		if ok {
+		before := len(d.problems)
+		if text, ok := d.expand(n); ok {
 			d.scalar(n, text, v, what)
 		}
+		d.unreadable[n] = len(d.problems) > before
 	case v.Kind() == reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		d.value(n, v.Elem(), what, depth+1)
 	case v.Kind() == reflect.Slice:
 		if n.Kind != yaml.SequenceNode {
-			d.reject(n, "%s must be a list, not a %s", what, nodeName(n))
+			d.misshapen(n, "%s must be a list, not a %s", what, nodeName(n))
 			break
 		}
 		v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
@@ -145,22 +179,24 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, what string, depth int) {
 	case v.Kind() == reflect.Struct:
 		d.structure(n, v, what, depth)
 	}
-	d.broken = d.broken || len(d.problems) > before
 }
 
 func (d *decoder) mapping(n *yaml.Node, v reflect.Value, what string, depth int) {
 	if n.Kind != yaml.MappingNode {
-		d.reject(n, "%s must be a mapping, not a %s", what, nodeName(n))
+		d.misshapen(n, "%s must be a mapping, not a %s", what, nodeName(n))
 		return
 	}
 	v.Set(reflect.MakeMap(v.Type()))
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := reflect.ValueOf(n.Content[i].Value)
 		if v.MapIndex(key).IsValid() {
-			d.reject(n.Content[i], "%q is given twice in %s", n.Content[i].Value, what)
+			d.misshapen(n.Content[i], "%q is given twice in %s", n.Content[i].Value, what)
 			continue
 		}
 		item := reflect.New(v.Type().Elem()).Elem()
+		if item.Type() == serviceType {
+			item.Set(reflect.ValueOf(defaultService())) // what the file says, a zero too, stands above it
+		}
 		d.value(n.Content[i+1], item, what+"."+n.Content[i].Value, depth+1)
 		v.SetMapIndex(key, item)
 	}
@@ -180,7 +216,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, what string, depth in
 		}
 	}
 	if n.Kind != yaml.MappingNode {
-		d.reject(n, "%s must be a mapping, not a %s", what, nodeName(n))
+		d.misshapen(n, "%s must be a mapping, not a %s", what, nodeName(n))
 		return
 	}
 	var keys []string
@@ -195,9 +231,9 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, what string, depth in
 		at, known := fields[key.Value]
 		switch {
 		case !known:
-			d.reject(key, "unknown key %q in %s%s", key.Value, what, hint(key.Value, keys))
+			d.misshapen(key, "unknown key %q in %s%s", key.Value, what, hint(key.Value, keys))
 		case seen[key.Value]:
-			d.reject(key, "%q is given twice in %s", key.Value, what)
+			d.misshapen(key, "%q is given twice in %s", key.Value, what)
 		default:
 			seen[key.Value] = true
 			d.value(n.Content[i+1], v.Field(at), strings.TrimPrefix(what+"."+key.Value, "file."), depth+1)
@@ -284,8 +320,14 @@ func (d *decoder) scalar(n *yaml.Node, text string, v reflect.Value, what string
 		} else {
 			v.SetInt(value)
 		}
-	case v.Kind() == reflect.Float64:
+	case v.Type() == shareType:
 		if value, ok := share(text); !ok {
+			bad()
+		} else {
+			v.SetFloat(value)
+		}
+	case v.Kind() == reflect.Float64:
+		if value, err := strconv.ParseFloat(text, 64); err != nil || !(value >= 0) || math.IsInf(value, 0) {
 			bad()
 		} else {
 			v.SetFloat(value)
@@ -312,7 +354,7 @@ func share(text string) (float64, bool) {
 	if percent {
 		f /= 100
 	}
-	return f, err == nil && f >= 0 && f <= 1
+	return f, err == nil && f >= 0 && f <= 1 // NaN is neither
 }
 
 func kindName(t reflect.Type) string {
@@ -327,8 +369,10 @@ func kindName(t reflect.Type) string {
 		return "a whole number"
 	case t.Kind() == reflect.Int64:
 		return "a size such as 10MiB"
-	case t.Kind() == reflect.Float64:
+	case t == shareType:
 		return "a share such as 20%"
+	case t.Kind() == reflect.Float64:
+		return "a number such as 1.5"
 	}
 	return "a string"
 }

@@ -30,6 +30,8 @@ func schemaOf(t reflect.Type) map[string]any {
 		return single(map[string]any{"type": "string", "pattern": `^([0-9.]+(ns|us|µs|ms|s|m|h))+$|^0$`})
 	case t == prefixType:
 		return map[string]any{"type": "string"}
+	case t == shareType:
+		return single(map[string]any{"type": []string{"string", "number"}, "pattern": `^[0-9.]+%?$`, "minimum": 0, "maximum": 1})
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -41,7 +43,7 @@ func schemaOf(t reflect.Type) map[string]any {
 	case reflect.Int64:
 		return single(map[string]any{"type": []string{"string", "integer"}, "pattern": `^[0-9]+ *([KMG]iB)?$`, "minimum": 0})
 	case reflect.Float64:
-		return single(map[string]any{"type": []string{"string", "number"}, "pattern": `^[0-9.]+%?$`, "minimum": 0, "maximum": 1})
+		return single(map[string]any{"type": []string{"string", "number"}, "pattern": `^[0-9.]+$`, "minimum": 0})
 	case reflect.String:
 		return map[string]any{"type": []string{"string", "number", "boolean", "null"}}
 	case reflect.Slice:

@@ -2,7 +2,11 @@ package config
 
 import (
 	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"net/netip"
@@ -60,32 +64,6 @@ func (v *validator) defaults() {
 		}
 	}
 	for name, s := range f.Services {
-		// A map's values have no address: what is zero there takes its default.
-		fill(&s.Balance, "least")
-		fill(&s.Health.Protocol, "http")
-		fill(&s.Health.Path, "/healthz")
-		fill(&s.Health.Interval, time.Second)
-		fill(&s.Health.Timeout, time.Second)
-		fill(&s.Health.Rise, 2)
-		fill(&s.Health.Fall, 2)
-		fill(&s.Eject.Failures, 3)
-		fill(&s.Eject.For, 10*time.Second)
-		fill(&s.Eject.Panic, 0.5)
-		fill(&s.Hold.For, 10*time.Second)
-		fill(&s.Hold.Requests, 1000)
-		fill(&s.Hold.Body, 1<<20)
-		fill(&s.Retry.Attempts, 3)
-		fill(&s.Retry.Budget, 0.2)
-		fill(&s.Timeouts.Dial, 2*time.Second)
-		fill(&s.Timeouts.Header, 60*time.Second)
-		fill(&s.Timeouts.Idle, 30*time.Second)
-		fill(&s.Swap.Patience, 30*time.Second)
-		fill(&s.Swap.Watch, 10*time.Second)
-		fill(&s.Swap.Drain, 30*time.Second)
-		fill(&s.Swap.Streams, 30*time.Second)
-		fill(&s.Swap.Errors, 0.05)
-		fill(&s.Swap.Slower, 3)
-		fill(&s.Swap.Sample, 20)
 		for i := range s.Targets {
 			fill(&s.Targets[i].Weight, 1)
 		}
@@ -94,6 +72,22 @@ func (v *validator) defaults() {
 }
 
 func fill[T comparable](field *T, value T) { *field = cmp.Or(*field, value) }
+
+// defaultService is what a service is that the file says nothing of.
+func defaultService() Service {
+	return Service{
+		Balance: "least", Transport: "auto",
+		Health:   Health{Protocol: "http", Path: "/healthz", Interval: time.Second, Timeout: time.Second, Rise: 2, Fall: 2},
+		Eject:    Eject{Failures: 3, For: 10 * time.Second, Panic: 0.5},
+		Hold:     Hold{For: 10 * time.Second, Requests: 1000, Body: 1 << 20},
+		Retry:    Retry{Attempts: 3, Budget: 0.2},
+		Timeouts: Timeouts{Dial: 2 * time.Second, Header: 60 * time.Second, Idle: 30 * time.Second},
+		Swap: Swap{
+			Patience: 30 * time.Second, Watch: 10 * time.Second, Drain: 30 * time.Second, Streams: 30 * time.Second,
+			Errors: 0.05, Slower: 3, Sample: 20,
+		},
+	}
+}
 
 // at is the place of a path of keys and indexes, or of the nearest that is there.
 func (v *validator) at(path ...any) *yaml.Node {
@@ -126,6 +120,9 @@ func (v *validator) validate() {
 		v.reject(v.at("version"), "version must be 1, the only format there is")
 	}
 	v.listen()
+	if f.Limits.TargetConnections < 0 {
+		v.reject(v.at("limits", "target_connections"), "limits.target_connections must be 0 or more")
+	}
 	v.oneOf(f.TLS.Mode, []string{"files", "internal", "acme"}, "tls", "mode")
 	if f.TLS.Mode == "files" && len(f.TLS.Certificates) == 0 {
 		v.reject(v.at("tls"), "tls.mode files needs tls.certificates")
@@ -136,6 +133,7 @@ func (v *validator) validate() {
 				v.reject(v.at("tls", "certificates", i, key), "tls.certificates[%d].%s: %v", i, key, err)
 			}
 		}
+		v.pair(c.CertFile, c.KeyFile, v.at("tls", "certificates", i), fmt.Sprintf("tls.certificates[%d]", i))
 	}
 	if f.TLS.Mode != "" && f.TLS.Mode != "files" && len(f.TLS.Hosts) == 0 && f.TLS.Mode == "acme" {
 		v.reject(v.at("tls"), "tls.mode acme needs tls.hosts, or routes with exact hosts")
@@ -197,12 +195,18 @@ func (v *validator) service(name string, s Service) {
 		}
 	}
 	v.oneOf(s.Balance, []string{"least", "round_robin", "hash_client", "hash_cookie"}, append(here, "balance")...)
+	v.connections(name, s, at)
 	v.oneOf(s.Health.Protocol, []string{"http", "h2c", "grpc", "tcp"}, append(here, "health", "protocol")...)
 	if s.Balance == "hash_cookie" && s.Cookie == "" {
 		v.reject(at("balance"), "services.%s.balance hash_cookie needs cookie, the name of the cookie", name)
 	}
 	if !strings.HasPrefix(s.Health.Path, "/") {
 		v.reject(at("health", "path"), "services.%s.health.path: %q must start with \"/\"", name, s.Health.Path)
+	}
+	for field, d := range map[[2]string]time.Duration{{"health", "interval"}: s.Health.Interval, {"health", "timeout"}: s.Health.Timeout, {"swap", "patience"}: s.Swap.Patience} {
+		if d <= 0 {
+			v.reject(at(field[0], field[1]), "services.%s.%s.%s must be above 0", name, field[0], field[1])
+		}
 	}
 	for key, n := range map[string]int{"rise": s.Health.Rise, "fall": s.Health.Fall} {
 		if n < 1 {
@@ -212,12 +216,12 @@ func (v *validator) service(name string, s Service) {
 	if s.Retry.Attempts < 1 {
 		v.reject(at("retry", "attempts"), "services.%s.retry.attempts must be 1 or more", name)
 	}
-	last := 0.0
+	var last Share
 	for i, step := range s.Swap.Canary {
-		if step.Percent <= last || step.Percent >= 100 || step.For <= 0 {
-			v.reject(at("swap", "canary", i), "services.%s.swap.canary[%d]: percent must grow from step to step and stay below 100, and for must be given", name, i)
+		if step.Share <= last || step.Share >= 1 || step.For <= 0 {
+			v.reject(at("swap", "canary", i), "services.%s.swap.canary[%d]: share must grow from step to step and stay below 100%%, and for must be given", name, i)
 		}
-		last = step.Percent
+		last = step.Share
 	}
 	for i, path := range s.Swap.Warmup {
 		if !strings.HasPrefix(path, "/") {
@@ -226,6 +230,47 @@ func (v *validator) service(name string, s Service) {
 	}
 	if s.Hold.Requests < 0 {
 		v.reject(at("hold", "requests"), "services.%s.hold.requests must be 1 or more", name)
+	}
+}
+
+// connections holds the rules for how a service's targets are connected to.
+func (v *validator) connections(name string, s Service, at func(...any) *yaml.Node) {
+	v.oneOf(s.Transport, []string{"auto", "std"}, "services", name, "transport")
+	v.oneOf(s.ProxyProtocol, []string{"v1", "v2"}, "services", name, "proxy_protocol")
+	if s.ProxyProtocol != "" {
+		h2c := slices.ContainsFunc(s.Targets, func(t Target) bool { return strings.HasPrefix(t.URL, "h2c:") })
+		if h2c || s.Transport == "std" {
+			v.reject(at("proxy_protocol"), "services.%s.proxy_protocol needs HTTP/1.1 targets and transport auto: one connection speaks for one visitor", name)
+		}
+	}
+	if s.Connections < 0 {
+		v.reject(at("connections"), "services.%s.connections must be 0 or more", name)
+	}
+	if (s.TLS.CertFile == "") != (s.TLS.KeyFile == "") {
+		v.reject(at("tls"), "services.%s.tls needs cert_file and key_file together", name)
+	}
+	for _, file := range []struct{ key, path string }{{"ca_file", s.TLS.CAFile}, {"cert_file", s.TLS.CertFile}, {"key_file", s.TLS.KeyFile}} {
+		if file.path == "" {
+			continue
+		}
+		if _, err := os.Stat(file.path); err != nil {
+			v.reject(at("tls", file.key), "services.%s.tls.%s: %v", name, file.key, err)
+		}
+	}
+	v.pair(s.TLS.CertFile, s.TLS.KeyFile, at("tls"), fmt.Sprintf("services.%s.tls", name))
+	if pem, err := os.ReadFile(s.TLS.CAFile); s.TLS.CAFile != "" && err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		v.reject(at("tls", "ca_file"), "services.%s.tls.ca_file: %s holds no certificate in PEM", name, s.TLS.CAFile)
+	}
+}
+
+// pair rejects a certificate that cannot be used with its key. Files that are not
+// there are said elsewhere.
+func (v *validator) pair(certFile, keyFile string, n *yaml.Node, what string) {
+	if certFile == "" || keyFile == "" {
+		return
+	}
+	if _, err := tls.LoadX509KeyPair(certFile, keyFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		v.reject(n, "%s: %v", what, err)
 	}
 }
 

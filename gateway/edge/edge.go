@@ -24,27 +24,34 @@ type Options struct {
 
 // Server serves one listener. It is never shut down to apply a change.
 type Server struct {
-	server http.Server
-	lame   atomic.Bool
-	mu     sync.Mutex // guards open
-	open   map[net.Conn]http.ConnState
+	options Options
+	server  http.Server
+	lame    atomic.Bool
+
+	mu       sync.Mutex // guards the fields below
+	open     map[net.Conn]struct{}
+	listener net.Listener
+	released bool
 }
 
 // New returns a Server that serves h and listens nowhere yet.
 func New(h http.Handler, o Options) *Server {
-	s := &Server{open: map[net.Conn]http.ConnState{}}
+	s := &Server{options: o, open: map[net.Conn]struct{}{}}
 	s.server = http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if s.lame.Load() {
 				w.Header().Set("Connection", "close") // HTTP/2: GOAWAY
+			}
+			if o.TLS != nil {
+				tellTLS(r)
 			}
 			h.ServeHTTP(w, r)
 		}),
 		ReadHeaderTimeout: o.HeaderTimeout,
 		IdleTimeout:       o.IdleTimeout,
 		MaxHeaderBytes:    o.HeaderBytes,
-		TLSConfig:         o.TLS,
 		ConnState:         s.follow,
+		ConnContext:       tellRequests,
 	}
 	if o.ErrorLog != nil {
 		s.server.ErrorLog = slog.NewLogLogger(o.ErrorLog.Handler(), slog.LevelDebug)
@@ -56,28 +63,83 @@ func New(h http.Handler, o Options) *Server {
 	return s
 }
 
+// follow keeps the list of open connections. It is called for every request too.
 func (s *Server) follow(c net.Conn, state http.ConnState) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if state == http.StateClosed || state == http.StateHijacked {
+	switch state {
+	case http.StateNew:
+		s.mu.Lock()
+		s.open[c] = struct{}{}
+		s.mu.Unlock()
+	case http.StateClosed, http.StateHijacked:
+		if visited, ok := c.(interface{ seen() *Visitor }); ok {
+			visited.seen().handOver()
+		}
+		s.mu.Lock()
 		delete(s.open, c)
-		return
+		s.mu.Unlock()
 	}
-	s.open[c] = state
 }
 
-// Serve serves l until Stop; then it returns http.ErrServerClosed.
+// Serve serves l until Stop or Release; then it returns http.ErrServerClosed.
 func (s *Server) Serve(l net.Listener) error {
-	if s.server.TLSConfig != nil {
-		return s.server.ServeTLS(l, "", "")
+	s.mu.Lock()
+	s.listener = l
+	s.mu.Unlock()
+	err := s.serve(l)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.released {
+		return http.ErrServerClosed
 	}
-	return s.server.Serve(listener{l})
+	return err
+}
+
+func (s *Server) serve(l net.Listener) error {
+	if s.options.TLS == nil {
+		return s.server.Serve(listener{l})
+	}
+	hands := newSecure(l, s.options)
+	var accepting sync.WaitGroup
+	accepting.Go(hands.run)
+	err := s.server.Serve(hands)
+	hands.Close()
+	accepting.Wait()
+	return err
 }
 
 // LameDuck makes every answer from now on the last one of its connection. The
 // listener stays open and idle connections too: a request that is on its way
 // already must not meet a closed one.
 func (s *Server) LameDuck() { s.lame.Store(true) }
+
+// Release stops accepting, which another process goes on with, and waits until
+// the last connection has ended or ctx does. In the lame duck each ends with its
+// next answer; one that is closed while it is idle could meet a request that is
+// on its way.
+func (s *Server) Release(ctx context.Context) {
+	s.mu.Lock()
+	s.released = true
+	l := s.listener
+	s.mu.Unlock()
+	if l != nil {
+		l.Close()
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		s.mu.Lock()
+		open := len(s.open)
+		s.mu.Unlock()
+		if open == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 // Stop closes the listener, waits for what is under way, and when ctx ends
 // first cuts the rest and says how many connections that were. Upgraded

@@ -2,9 +2,12 @@ package edge
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"strconv"
+	"syscall"
+	"time"
 )
 
 // listener gives connections that look at request heads before net/http does.
@@ -22,7 +25,7 @@ func (l listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	if tcp, ok := c.(*net.TCPConn); ok {
-		return &conn{TCPConn: tcp}, nil
+		return &conn{TCPConn: tcp, visitor: Visitor{conn: tcp}}, nil
 	}
 	return c, nil
 }
@@ -31,6 +34,40 @@ func (l listener) Accept() (net.Conn, error) {
 // of the TCP connection, ReadFrom for splice among them.
 type conn struct {
 	*net.TCPConn
+	visitor Visitor
+}
+
+// Read is the Visitor's.
+func (c *conn) Read(p []byte) (int, error) { return c.visitor.Read(p) }
+
+// SetReadDeadline is the Visitor's.
+func (c *conn) SetReadDeadline(t time.Time) error { return c.visitor.SetReadDeadline(t) }
+
+// SetDeadline sets both.
+func (c *conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// SyscallConn is for who waits past Read. It fails when a byte has been read that
+// is not in the socket any more.
+func (c *conn) SyscallConn() (syscall.RawConn, error) {
+	c.visitor.handOver()
+	if c.visitor.holds() {
+		return nil, errors.ErrUnsupported
+	}
+	return c.TCPConn.SyscallConn()
+}
+
+// Close closes.
+func (c *conn) Close() error {
+	c.visitor.close()
+	return c.TCPConn.Close()
+}
+
+func (c *conn) seen() *Visitor { return &c.visitor }
+
+// guard stands between a connection and its reader.
+type guard struct {
 	framing framing
 	spoiled []byte // still to be read in place of what the visitor sent
 	over    bool
@@ -39,25 +76,33 @@ type conn struct {
 // spoil makes any line that it ends or begins an invalid one.
 var spoil = []byte("\x00 refused\r\n\r\n")
 
-// Read reads, and spoils a head that is ambiguous.
-func (c *conn) Read(p []byte) (int, error) {
-	if c.over {
-		if len(c.spoiled) == 0 {
-			return 0, io.EOF
-		}
-		n := copy(p, c.spoiled)
-		c.spoiled = c.spoiled[n:]
-		return n, nil
+// between tells whether what was read ended with a whole request.
+func (g *guard) between() bool {
+	f := &g.framing
+	return f.stage == head && f.lines == 0 && len(f.line) == 0 && !g.over
+}
+
+// pass judges what a read gave.
+func (g *guard) pass(p []byte, n int, err error) (int, error) {
+	good, ok := g.framing.follow(p[:n])
+	if ok {
+		return n, err
 	}
-	n, err := c.TCPConn.Read(p)
-	if good, ok := c.framing.follow(p[:n]); !ok {
-		c.over, c.spoiled = true, spoil
-		if good == 0 {
-			return c.Read(p)
-		}
-		return good, nil
+	g.over, g.spoiled = true, spoil
+	if good == 0 {
+		return g.spoil(p)
 	}
-	return n, err
+	return good, nil
+}
+
+// spoil gives what is read once a head was refused.
+func (g *guard) spoil(p []byte) (int, error) {
+	if len(g.spoiled) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, g.spoiled)
+	g.spoiled = g.spoiled[n:]
+	return n, nil
 }
 
 // stage is what the next byte belongs to.
@@ -79,9 +124,11 @@ type framing struct {
 	long  bool   // the line is longer than line
 	cr    bool   // the last byte of the line was CR
 	left  int64  // bytes of the body or chunk to come
+	tail  []byte // of a request line, its last bytes
 
 	lines                       int
 	length, coded, upgrade, bad bool
+	old                         bool // HTTP/1.0
 	size                        int64
 }
 
@@ -142,7 +189,15 @@ func (f *framing) keep(p []byte) {
 	room := lineKept - len(f.line)
 	f.long = f.long || len(p) > room
 	f.line = append(f.line, p[:min(len(p), room)]...)
+	if f.stage == head && f.lines == 0 {
+		f.tail = append(f.tail, p[max(0, len(p)-len(oldest)):]...)
+		f.tail = append(f.tail[:0], f.tail[max(0, len(f.tail)-len(oldest)):]...)
+	}
 }
+
+// oldest ends a request line of HTTP/1.0, which knows no Transfer-Encoding: net/http
+// ignores the field there, and would take the body for a request (RFC 9112 6.1).
+const oldest = " HTTP/1.0\r"
 
 // endLine judges a whole line; false refuses the head.
 func (f *framing) endLine() bool {
@@ -194,6 +249,9 @@ func (f *framing) headLine(line []byte, long bool) bool {
 		}
 		return f.endHead()
 	}
+	if f.lines == 0 {
+		f.old, f.tail = string(f.tail) == oldest, f.tail[:0]
+	}
 	f.lines++
 	if line[0] == ' ' || line[0] == '\t' {
 		return false // folded, or before the first field
@@ -206,7 +264,10 @@ func (f *framing) headLine(line []byte, long bool) bool {
 	switch {
 	case bytes.EqualFold(name, []byte("Content-Length")):
 		n, err := strconv.ParseInt(string(value), 10, 64)
-		f.bad = f.bad || err != nil || long
+		if long {
+			return false // padded beyond what is looked at
+		}
+		f.bad = f.bad || err != nil
 		f.length, f.size = true, n
 	case bytes.EqualFold(name, []byte("Transfer-Encoding")):
 		f.coded = true
@@ -218,7 +279,7 @@ func (f *framing) headLine(line []byte, long bool) bool {
 
 func (f *framing) endHead() bool {
 	switch {
-	case f.length && f.coded:
+	case f.length && f.coded, f.old && f.coded:
 		return false
 	case f.bad:
 		f.stage = tunnel // net/http refuses it and closes

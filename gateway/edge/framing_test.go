@@ -1,9 +1,13 @@
 package edge
 
 import (
+	"crypto/tls"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -29,6 +33,10 @@ var requests = map[string]struct {
 	"both framings":                   {"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", true},
 	"both framings in the second":     {"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhelloPOST / HTTP/1.1\r\ntransfer-encoding: x\r\ncontent-length: 5\r\n\r\n", true},
 	"both framings after chunks":      {"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\nPOST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", true},
+	"a coding in HTTP/1.0":            {"POST /a-path-that-is-longer-than-what-is-kept-of-every-line-of-a-head HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\nGET / HTTP/1.1\r\n\r\n", true},
+	"HTTP/1.0 after HTTP/1.1":         {"GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", true},
+	"HTTP/1.0 with a length":          {"\r\nPOST / HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi", false},
+	"both behind a padded length":     {"POST / HTTP/1.1\r\nContent-Length:" + strings.Repeat(" ", 90) + "5\r\n\r\nhelloPOST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", true},
 	"a bare LF":                       {"GET / HTTP/1.1\r\nX: a\nY: b\r\n\r\n", true},
 	"a folded field":                  {"GET / HTTP/1.1\r\nX: a\r\n b\r\n\r\n", true},
 	"frames behind an upgrade":        {"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n\x81\x01\n \n", false},
@@ -55,23 +63,74 @@ func TestFraming_ARefusedHeadIsAnswered400AndTheConnectionCloses(t *testing.T) {
 		if !c.refused {
 			continue
 		}
-		t.Run(name, func(t *testing.T) {
-			answers := exchange(t, c.raw)
-			if !strings.Contains(answers, "HTTP/1.1 400 Bad Request\r\n") || !strings.Contains(answers, "Connection: close") {
-				t.Errorf("answers = %q", answers)
-			}
-		})
+		for _, secure := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", TLS ", secure), func(t *testing.T) {
+				answers := exchange(t, c.raw, secure)
+				if !strings.Contains(answers, "HTTP/1.1 400 Bad Request\r\n") || !strings.Contains(answers, "Connection: close") {
+					t.Errorf("answers = %q", answers)
+				}
+			})
+		}
+	}
+}
+
+func TestSecure_BothProtocolsKnowTheirTLSAndPlainHTTPIsToldSo(t *testing.T) {
+	certificate := httptest.NewUnstartedServer(nil)
+	certificate.StartTLS()
+	defer certificate.Close()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Proto, " ", r.TLS != nil && r.TLS.HandshakeComplete)
+	}), Options{TLS: &tls.Config{Certificates: certificate.TLS.Certificates}})
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	for proto, http2 := range map[string]bool{"HTTP/1.1 true": false, "HTTP/2.0 true": true} {
+		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: http2}
+		res, err := (&http.Client{Transport: transport}).Get("https://" + l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		transport.CloseIdleConnections()
+		if err != nil || string(got) != proto {
+			t.Errorf("%q, %v; want %q", got, err, proto)
+		}
+	}
+	res, err := http.Get("http://" + l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusBadRequest {
+		t.Errorf("plain HTTP: status %d", res.StatusCode)
+	}
+	if _, err := s.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		t.Error(err)
 	}
 }
 
 // exchange sends raw to a server and returns everything until it closes.
-func exchange(t *testing.T, raw string) string {
+func exchange(t *testing.T, raw string, secure bool) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) }), Options{})
+	var o Options
+	if secure {
+		certificate := httptest.NewUnstartedServer(nil)
+		certificate.StartTLS()
+		defer certificate.Close()
+		o.TLS = &tls.Config{Certificates: certificate.TLS.Certificates}
+	}
+	s := New(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) }), o)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	defer func() { s.server.Close(); <-served }()
@@ -80,6 +139,9 @@ func exchange(t *testing.T, raw string) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	if secure {
+		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+	}
 	if !strings.HasPrefix(raw, "GET") && !strings.HasPrefix(raw, "POST") {
 		t.Fatal("the scene wants a request")
 	}

@@ -125,12 +125,19 @@ func Start(t testing.TB, rest string) *Gateway {
 	return g
 }
 
-func (g *Gateway) run() {
+func (g *Gateway) run() { g.t.Helper(); g.runs(false) }
+
+func (g *Gateway) runs(successor bool) {
 	g.t.Helper()
-	var err error
 	log := slog.New(slog.NewJSONHandler(g.Logs, nil))
-	g.Gateway, err = gateway.New(gateway.Options{ConfigPath: g.Path, Version: "test", Log: log, Stdout: g.Logs})
-	if err != nil {
+	o := gateway.Options{ConfigPath: g.Path, Version: "test", Log: log, Stdout: g.Logs}
+	var err error
+	if successor {
+		if o.Handover, err = gateway.TakeOver(g.t.Context(), g.Path); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+	if g.Gateway, err = gateway.New(o); err != nil {
 		g.t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -149,11 +156,28 @@ func (g *Gateway) Restarts() {
 	g.run()
 }
 
+// Successor starts another gateway on the same files that takes over from g, and
+// returns it once it serves. Done tells when g has left.
+func (g *Gateway) Successor() *Gateway {
+	g.t.Helper()
+	next := &Gateway{t: g.t, Path: g.Path, Logs: new(Buffer), done: make(chan error, 1)}
+	next.runs(true)
+	g.t.Cleanup(func() { next.Stop() })
+	Eventually(g.t, "the successor serves", func() bool { return next.Status().Ready })
+	return next
+}
+
+// Done waits until the gateway has left by itself and returns what Run returned.
+func (g *Gateway) Done() error {
+	g.stop = nil
+	return <-g.done
+}
+
 // Writes puts rest into the gateway's routes.yaml, by rename.
 func (g *Gateway) Writes(rest string) {
 	g.t.Helper()
 	secure := ""
-	if strings.Contains(rest, "tls:") {
+	if strings.Contains("\n"+rest, "\ntls:") {
 		secure = ", https: 127.0.0.1:0"
 	}
 	head := fmt.Sprintf("version: 1\nlisten: {http: 127.0.0.1:0, metrics: 127.0.0.1:0%s}\nstate_dir: %s\n", secure, filepath.Dir(g.Path))

@@ -23,6 +23,7 @@ type Check struct {
 	StatusMax   int    // the highest; default 299
 	Body        string // the first 64 KiB of the answer must contain it; empty: anything goes
 	GRPCService string // asked for by the gRPC protocol; empty: the server as a whole
+	Preface     string // written to each new connection before anything else: a PROXY header
 	Timeout     time.Duration
 	Interval    time.Duration
 	Rise, Fall  int

@@ -90,6 +90,18 @@ func (p *Prober) tcp(ctx context.Context) *Failure {
 }
 
 func (p *Prober) dial(ctx context.Context) (net.Conn, error) {
+	c, err := p.connect(ctx)
+	if err != nil || len(p.check.Preface) == 0 {
+		return c, err
+	}
+	if _, err := io.WriteString(c, p.check.Preface); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (p *Prober) connect(ctx context.Context) (net.Conn, error) {
 	if p.target.Scheme == "unix" {
 		return new(net.Dialer).DialContext(ctx, "unix", p.target.Path)
 	}

@@ -29,6 +29,7 @@ var (
 	reloadsDesc             = desc("reloads_total", "Reloads of the configuration, by result.", "result")
 	lastReloadSucceededDesc = desc("config_last_reload_successful", "Whether the last reload was taken (1) or refused (0).")
 	lastReloadTimeDesc      = desc("config_last_reload_timestamp_seconds", "When the configuration was last reloaded, taken or refused.")
+	journalDamagedDesc      = desc("journal_damaged", "Whether the journal of swaps was found damaged at the start (1) or not (0).")
 	buildInfoDesc           = desc("build_info", "Always 1; the labels say what runs.", "version", "goversion")
 )
 
@@ -42,7 +43,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 		requestsDesc, requestBytesDesc, responseBytesDesc,
 		ownAnswersDesc, retriesDesc, ejectionsDesc, swapsDesc, swapRequestsDesc,
 		requestsInFlightDesc, streamsInFlightDesc, heldRequestsDesc, targetsDesc,
-		reloadsDesc, lastReloadSucceededDesc, lastReloadTimeDesc, buildInfoDesc,
+		reloadsDesc, lastReloadSucceededDesc, lastReloadTimeDesc, journalDamagedDesc, buildInfoDesc,
 	} {
 		ch <- d
 	}
@@ -74,6 +75,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		out.gauge(lastReloadSucceededDesc, succeeded)
 		out.gauge(lastReloadTimeDesc, float64(last.at.UnixMilli())/1000)
 	}
+	damaged := 0.0
+	if c.m.damaged.Load() {
+		damaged = 1
+	}
+	out.gauge(journalDamagedDesc, damaged)
 	out.gauge(buildInfoDesc, 1, *c.m.version.Load(), goVersion)
 }
 

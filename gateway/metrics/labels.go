@@ -25,6 +25,7 @@ const (
 	Drained       Reason = "drained"
 	RateLimited   Reason = "rate_limited"
 	Paused        Reason = "paused"
+	Redirect      Reason = "redirect"
 )
 
 // Slot says which of a service's pools a target belongs to.
@@ -51,14 +52,16 @@ const (
 // SwapResult is how a swap ended.
 type SwapResult = string
 
-// The results of a swap, one for each exit code of the command line.
+// The results of a swap, as its report names them.
 const (
 	SwapDone         SwapResult = "done"          // nothing was lost
 	SwapNeverHealthy SwapResult = "never_healthy" // the old pool serves
 	SwapRolledBack   SwapResult = "rolled_back"   // published, found worse, published back
 	SwapLost         SwapResult = "lost"          // done, but requests were cut or lost
 	SwapRefused      SwapResult = "refused"       // locked, or superseded by a newer build
-	SwapTimedOut     SwapResult = "timed_out"
+	SwapUnchanged    SwapResult = "unchanged"     // the targets served already
+	SwapCancelled    SwapResult = "cancelled"     // called off before anything changed
+	SwapFailed       SwapResult = "failed"        // before anything changed, for another reason
 )
 
 // Outcome is what became of a request that a swap could have touched.
@@ -70,8 +73,10 @@ const (
 	OutcomeNew        Outcome = "finished_new"
 	OutcomeHeld       Outcome = "held"
 	OutcomeRetried    Outcome = "retried"
+	OutcomeFailed     Outcome = "failed"
 	OutcomeCut        Outcome = "cut"
 	OutcomeClientLeft Outcome = "client_left"
+	OutcomeUnderWay   Outcome = "under_way"
 )
 
 // A closedSet is the list of all values that a label may have. The last one is
@@ -101,11 +106,11 @@ var (
 	classes = closed("1xx", "2xx", "3xx", "4xx", "5xx")
 	reasons = closed(NoRoute, Misdirected, BadRequest, NoTarget, HoldFull, HoldTimeout, ConnectFailed,
 		TargetReset, TargetTimeout, BadAnswer, ClientLeft, TooLarge, HeaderTimeout, LameDuck, Internal,
-		Cut, Drained, RateLimited, Paused)
+		Cut, Drained, RateLimited, Paused, Redirect)
 	slots    = closed(SlotOnly, SlotOld, SlotNew)
 	states   = closed(StateUp, StateDown, StateUnknown, StateEjected)
-	results  = closed(SwapDone, SwapNeverHealthy, SwapRolledBack, SwapLost, SwapRefused, SwapTimedOut)
-	outcomes = closed(OutcomeOld, OutcomeNew, OutcomeHeld, OutcomeRetried, OutcomeCut, OutcomeClientLeft)
+	results  = closed(SwapDone, SwapNeverHealthy, SwapRolledBack, SwapLost, SwapRefused, SwapUnchanged, SwapCancelled, SwapFailed)
+	outcomes = closed(OutcomeOld, OutcomeNew, OutcomeHeld, OutcomeRetried, OutcomeFailed, OutcomeCut, OutcomeClientLeft, OutcomeUnderWay)
 )
 
 // The lengths of the closed sets, "other" included: arrays need them as
@@ -113,11 +118,11 @@ var (
 const (
 	methodCount  = 10
 	classCount   = 6
-	reasonCount  = 20
+	reasonCount  = 21
 	slotCount    = 4
 	stateCount   = 5
-	resultCount  = 7
-	outcomeCount = 7
+	resultCount  = 9
+	outcomeCount = 9
 )
 
 func classIndex(status int) int {

@@ -27,6 +27,7 @@ type Metrics struct {
 	reloadsTaken   atomic.Uint64
 	reloadsRefused atomic.Uint64
 	lastReload     atomic.Pointer[reload]
+	damaged        atomic.Bool
 
 	mu       sync.Mutex // guards the two maps, not what they point to
 	routes   map[RouteID]*Route
@@ -95,6 +96,9 @@ func (m *Metrics) Reloaded(taken bool, at time.Time) {
 	}
 	m.lastReload.Store(&reload{taken, at})
 }
+
+// Damaged says that the journal of swaps was found damaged at the start.
+func (m *Metrics) Damaged() { m.damaged.Store(true) }
 
 // Route returns the counters of a route, the same ones for the same names until
 // Retain drops them. It is meant for reload time: the request path keeps the

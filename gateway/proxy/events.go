@@ -31,21 +31,32 @@ func (e *events) Read(p []byte) (int, error) {
 		return n, e.ended()
 	}
 	n, err := e.leased.Read(p)
-	e.mu.Lock()
-	if e.leave && err != nil && n == 0 && e.border { // closed by goodbye between two events
-		e.mu.Unlock()
+	n, leaves, err := e.pass(p[:n], err)
+	if leaves {
 		n, _ = e.part(p)
 		return n, e.ended()
 	}
+	return n, err
+}
+
+// pass says how much of what was read the visitor gets. leaves: nothing of it,
+// the visitor is between two events and told to go. What came of a further event
+// in that instant was never sent on, so the visitor's program, which tells the
+// last one that it has (Last-Event-ID), misses none.
+func (e *events) pass(p []byte, err error) (n int, leaves bool, _ error) {
+	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.leave {
-		if end := e.firstBorder(p[:n]); end >= 0 {
+		if end := e.firstBorder(p); end >= 0 {
 			e.border = true
-			return end, nil // the next Read says farewell
+			return end, false, nil // the next Read says farewell
+		}
+		if e.border {
+			return 0, true, nil
 		}
 	}
-	e.follow(p[:n])
-	return n, err
+	e.follow(p)
+	return len(p), false, err
 }
 
 // part writes what is left of the farewell once the stream is at a border.

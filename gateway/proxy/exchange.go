@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"context"
+	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"pomodoro.cc/gateway/upstream"
@@ -10,12 +12,14 @@ import (
 
 // Exchange is what becomes known of one request on its way: the steps before the
 // proxy and the log and metrics after it share it. One goroutine at a time
-// writes it.
+// writes it. What a request needs of memory on its way lies in it, so that it is
+// one piece; it must not be copied once With has been called.
 type Exchange struct {
-	ID       string // request id
-	ClientIP string // the visitor, as far as trusted proxies tell
-	HTTPS    bool   // the visitor's own connection was encrypted
-	Trusted  bool   // the peer is a trusted proxy
+	ID       string  // request id
+	ClientIP string  // the visitor, as far as trusted proxies tell
+	HTTPS    bool    // the visitor's own connection was encrypted
+	Trusted  bool    // the peer is a trusted proxy
+	Leaving  Leaving // nil: the request's context tells
 	Route    *Route
 	Target   string
 	Version  string
@@ -30,15 +34,38 @@ type Exchange struct {
 	Bucket    int
 	NewBucket bool
 
-	visit  upstream.Visit
-	tunnel *tunnel // of an upgraded connection
+	visit    upstream.Visit
+	tunnel   *tunnel     // of an upgraded connection
+	trailer  http.Header // the visitor's, filled when the body has ended
+	direct   bool        // what is written goes to a plain connection as it is, HTTP/1.1
+	ctx      exchangeContext
+	out      writer
+	in       received
+	attempts attempts
+	carried  leased
+	fields   [5]string // values of the fields that rewrite adds
 }
 
 type exchangeKey struct{}
 
+// exchangeContext is a request's context that knows its Exchange.
+type exchangeContext struct {
+	context.Context
+	x *Exchange
+}
+
+// Value returns the Exchange, or what the context knows.
+func (c *exchangeContext) Value(key any) any {
+	if key == (exchangeKey{}) {
+		return c.x
+	}
+	return c.Context.Value(key)
+}
+
 // With returns r carrying x.
 func With(r *http.Request, x *Exchange) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+	x.ctx = exchangeContext{r.Context(), x}
+	return r.WithContext(&x.ctx)
 }
 
 // From returns the Exchange of r; never nil.
@@ -49,4 +76,57 @@ func fromContext(ctx context.Context) *Exchange {
 		return x
 	}
 	return new(Exchange)
+}
+
+// Record returns w, but counting what Sent tells, and puts a body that counts
+// what Received tells in place of r's. Once for each Exchange.
+func (x *Exchange) Record(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
+	x.out = writer{ResponseWriter: w, x: x}
+	if r.Body != http.NoBody {
+		x.in.ReadCloser = r.Body
+		r.Body = &x.in
+	}
+	return &x.out
+}
+
+// Upgraded tells whether the exchange goes on as an upgraded connection when the
+// steps are through.
+func (x *Exchange) Upgraded() bool { return x.tunnel != nil }
+
+// Ends calls f when an upgraded connection has ended. It is the last call of the
+// steps.
+func (x *Exchange) Ends(f func()) {
+	x.out.ResponseWriter = nil // it holds what the server had for this connection
+	x.tunnel.then(f)
+}
+
+// release ends the visit where whoever was given the answer did not: a status that
+// is none.
+func (x *Exchange) release() {
+	if x.carried.attempts == nil || x.carried.closed.Load() {
+		return
+	}
+	x.carried.broke.Store(true)
+	x.carried.Close() // nobody reads on
+}
+
+// Sent is the final status and the bytes of the answer's body so far. The status
+// is 0 while there is none.
+func (x *Exchange) Sent() (status int, bytes int64) { return x.out.status, x.out.bytes }
+
+// Received is the bytes of the request's body so far.
+func (x *Exchange) Received() int64 { return x.in.n.Load() }
+
+// received counts what a visitor sent. Another goroutine may still be reading
+// when the answer is done.
+type received struct {
+	io.ReadCloser
+	n atomic.Int64
+}
+
+// Read counts.
+func (b *received) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.n.Add(int64(n))
+	return n, err
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/textproto"
@@ -65,7 +66,6 @@ func New(lookup func(*http.Request) (*Route, error), faults *log.Logger) *Handle
 	h.proxy = httputil.ReverseProxy{
 		Rewrite:        rewrite,
 		Transport:      service{},
-		FlushInterval:  -1, // a proxy adds no latency of its own to a stream
 		ErrorLog:       faults,
 		BufferPool:     buffers{},
 		ModifyResponse: check,
@@ -82,8 +82,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.failed(w, r, err)
 		return
 	}
-	From(r).Route = route
-	h.proxy.ServeHTTP(&writer{ResponseWriter: w, x: From(r)}, r)
+	x := From(r)
+	x.Route = route
+	x.direct = w == http.ResponseWriter(&x.out) && r.TLS == nil && r.ProtoMajor == 1
+	defer x.release() // ReverseProxy does not close every answer that it cannot pass on
+	h.proxy.ServeHTTP(w, r)
 }
 
 // rewrite makes the request that a target sees. ReverseProxy has removed
@@ -104,29 +107,30 @@ func rewrite(p *httputil.ProxyRequest) {
 	if up := strings.ToLower(out.Get("Upgrade")); up != "" {
 		// RFC 6455 4.1: GET and no body. Anything else would open a tunnel past the routes.
 		if p.In.Method != http.MethodGet || p.In.ContentLength != 0 || !contains(route.Upgrades, up) {
-			out.Del("Upgrade")
-			out.Del("Connection")
+			delete(out, "Upgrade")
+			delete(out, "Connection")
 		}
 	}
-	out.Del("Http2-Settings")
+	delete(out, "Http2-Settings")
 	client, host := x.ClientIP, p.In.Host
 	if x.Trusted {
 		if before := p.In.Header.Values("X-Forwarded-For"); len(before) > 0 {
-			client = strings.Join(before, ", ") + ", " + client
+			peer, _, _ := net.SplitHostPort(p.In.RemoteAddr) // the server's own: always splits
+			client = strings.Join(before, ", ") + ", " + peer
 		}
 		if before := p.In.Header.Get("X-Forwarded-Host"); before != "" {
 			host = before
 		}
 	}
-	out["X-Forwarded-For"] = []string{client}
-	out["X-Real-Ip"] = []string{x.ClientIP}
-	out["X-Forwarded-Host"] = []string{host}
-	out["X-Forwarded-Proto"] = []string{"http"}
+	scheme := "http"
 	if x.HTTPS {
-		out["X-Forwarded-Proto"] = []string{"https"}
+		scheme = "https"
 	}
-	out["X-Request-Id"] = []string{x.ID}
-	p.Out.Trailer = nil
+	x.fields = [...]string{client, x.ClientIP, host, scheme, x.ID}
+	for i, name := range [...]string{"X-Forwarded-For", "X-Real-Ip", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Request-Id"} {
+		out[name] = x.fields[i : i+1 : i+1]
+	}
+	x.trailer, p.Out.Trailer = p.In.Trailer, nil
 	for name := range p.In.Trailer {
 		if httpguts.ValidTrailerHeader(name) && !forwarding(name) {
 			if p.Out.Trailer == nil {
@@ -162,6 +166,9 @@ func drops(name string) bool {
 }
 
 func forwarding(name string) bool {
+	if name == "" || strings.IndexByte("XxFfHh", name[0]) < 0 {
+		return false // most are not, and seen not to be at once
+	}
 	name = textproto.CanonicalMIMEHeaderKey(name)
 	return strings.HasPrefix(name, "X-Forwarded-") || name == "Forwarded" || name == "X-Real-Ip" || name == "X-Request-Id" || name == "Host"
 }
@@ -175,11 +182,14 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-var errBadAnswer = errors.New("target answered with a field that is no valid HTTP")
+var errBadAnswer = errors.New("target answered with a status or a field that is no valid HTTP")
 
 // check refuses answers that would confuse the visitor's side, and adds the
 // route's own fields.
 func check(res *http.Response) error {
+	if res.StatusCode < 100 {
+		return errBadAnswer
+	}
 	for _, values := range res.Header {
 		for _, v := range values {
 			if !httpguts.ValidHeaderFieldValue(v) {
@@ -194,7 +204,24 @@ func check(res *http.Response) error {
 	for name, value := range x.Route.SetHeaders {
 		res.Header.Set(name, value)
 	}
+	if res.StatusCode != http.StatusSwitchingProtocols && x.out.x != nil {
+		x.move(res)
+	}
 	return nil
+}
+
+// move hands the answer's fields to the visitor's side and leaves ReverseProxy
+// none to copy. It leaves it no reason to flush either: leased does that, before
+// it waits for the target, and only then.
+func (x *Exchange) move(res *http.Response) {
+	to := x.out.Header()
+	for name, values := range res.Header {
+		if before := to[name]; before != nil {
+			values = append(before, values...)
+		}
+		to[name] = values
+	}
+	res.Header, res.ContentLength = nil, 0
 }
 
 // failed says which failure is which answer.
@@ -202,6 +229,8 @@ func (h *Handler) failed(w http.ResponseWriter, r *http.Request, err error) {
 	var own *Answer
 	var tooLarge *http.MaxBytesError
 	switch {
+	case errors.Is(err, errUpgraded):
+		return
 	case errors.As(err, &own):
 	case r.Context().Err() != nil:
 		// 499 as nginx writes it: nobody is there to read an answer.
@@ -210,8 +239,10 @@ func (h *Handler) failed(w http.ResponseWriter, r *http.Request, err error) {
 		own = &Answer{Status: http.StatusServiceUnavailable, Reason: "cut", Text: "the target went away while it worked on this", RetryAfter: 1}
 	case errors.As(err, &tooLarge):
 		own = &Answer{Status: http.StatusRequestEntityTooLarge, Reason: "too_large", Text: "the body is larger than this site takes"}
-	case errors.Is(err, upstream.ErrHoldFull):
+	case errors.Is(err, upstream.ErrHoldFull), errors.Is(err, transport.ErrBusy):
 		own = &Answer{Status: http.StatusServiceUnavailable, Reason: "hold_full", Text: "the service is not available now", RetryAfter: 2}
+	case unsendable(err):
+		own = &Answer{Status: http.StatusBadRequest, Reason: "bad_request", Text: "the request could not be passed on as it came"}
 	case errors.Is(err, upstream.ErrPaused):
 		own = &Answer{Status: http.StatusServiceUnavailable, Reason: "paused", Text: "the service is paused", RetryAfter: 2}
 	case errors.Is(err, upstream.ErrHoldTimeout), errors.Is(err, upstream.ErrNoTarget):
@@ -234,6 +265,12 @@ func timeout(err error) bool {
 }
 
 func malformed(err error) bool {
-	text := err.Error()
-	return strings.Contains(text, "malformed") || strings.Contains(text, "server response headers exceeded") || strings.Contains(text, "transfer encoding") || strings.Contains(text, "bad Content-Length")
+	var bad *transport.MalformedError
+	return errors.As(err, &bad)
+}
+
+// unsendable tells that the fault is the request's own, not the target's.
+func unsendable(err error) bool {
+	var body *transport.BodyError
+	return errors.As(err, &body)
 }

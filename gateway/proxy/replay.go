@@ -10,7 +10,8 @@ import (
 // so that a further attempt can send it again. Nothing is read ahead: the body
 // streams to the target as the visitor sends it.
 type replay struct {
-	limit int64
+	limit   int64
+	trailer http.Header // the visitor's, filled when the body has ended
 
 	mu   sync.Mutex // guards the fields below; a failed attempt may still be reading
 	src  io.Reader
@@ -21,17 +22,18 @@ type replay struct {
 
 // attempt is one reading of the body from its start.
 type attempt struct {
-	body *replay
-	at   int
+	body    *replay
+	at      int
+	trailer http.Header // announced names; their values are put in at the end
 }
 
-func (b *replay) fresh() (io.ReadCloser, bool) {
+func (b *replay) fresh(trailer http.Header) (io.ReadCloser, bool) {
 	if b == nil {
 		return http.NoBody, true
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return &attempt{body: b}, !b.over
+	return &attempt{body: b, trailer: trailer}, !b.over
 }
 
 // spent tells whether more of the body is gone than was kept.
@@ -44,8 +46,19 @@ func (b *replay) spent() bool {
 	return b.over
 }
 
-// Read gives what earlier attempts have read, then the visitor's own bytes.
+// Read gives what earlier attempts have read, then the visitor's own bytes, and
+// with the end the trailers.
 func (a *attempt) Read(p []byte) (int, error) {
+	n, err := a.read(p)
+	if err == io.EOF {
+		for name := range a.trailer {
+			a.trailer[name] = a.body.trailer[name]
+		}
+	}
+	return n, err
+}
+
+func (a *attempt) read(p []byte) (int, error) {
 	b := a.body
 	b.mu.Lock()
 	defer b.mu.Unlock()

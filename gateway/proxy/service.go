@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -24,16 +25,23 @@ type service struct{}
 func (service) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := fromContext(r.Context())
 	x.Route.Retry.Budget.request()
-	a := &attempts{r: r, x: x, route: x.Route, started: time.Now()}
+	a := &x.attempts
+	*a = attempts{r: r, x: x, route: x.Route, started: time.Now()}
 	if r.Body != nil && r.Body != http.NoBody {
-		a.body = &replay{limit: x.Route.Hold.Body, src: r.Body}
+		a.body = &replay{limit: x.Route.Hold.Body, src: r.Body, trailer: x.trailer}
+		if r.ContentLength > a.body.limit {
+			a.body.limit = 0 // it cannot be kept whole: a part would be of no use once more is read
+		}
 	}
 	res, err := a.run()
 	x.Upstream = time.Since(a.started)
 	if err != nil {
 		x.visit.Leave(a.end(err))
-		a.cancel(nil)
+		a.try.end(nil)
 		return nil, err
+	}
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return nil, a.upgrade(res)
 	}
 	a.carry(res)
 	return res, nil
@@ -47,14 +55,15 @@ type attempts struct {
 	started time.Time
 	body    *replay // nil: the request has none
 	tried   []*upstream.Target
-	ctx     context.Context // of the attempt under way
-	cancel  context.CancelCauseFunc
+	try     *try // the attempt under way
+	first   try
 }
 
 func (a *attempts) run() (*http.Response, error) {
 	visit, x := &a.x.visit, a.x
-	a.ctx, a.cancel = context.WithCancelCause(a.r.Context())
-	err := visit.Enter(a.route.Slot, upstream.Ask{Key: affinity(a.r, x), Bucket: bucket(a.r, x), Write: !safe(a.r.Method), Cut: a.cancel})
+	a.try = &a.first
+	a.try.begin(a.r.Context(), x.Leaving)
+	err := visit.Enter(a.route.Slot, upstream.Ask{Key: affinity(a.r, x), Bucket: bucket(a.r, x), Write: !safe(a.r.Method), Cut: a.try.end})
 	for {
 		if errors.Is(err, upstream.ErrNoTarget) || errors.Is(err, upstream.ErrPaused) {
 			x.Held = true
@@ -81,9 +90,10 @@ func (a *attempts) run() (*http.Response, error) {
 			return nil, err
 		}
 		a.route.Retried()
-		a.cancel(nil)
-		a.ctx, a.cancel = context.WithCancelCause(a.r.Context())
-		err = visit.Again(a.tried, a.cancel)
+		a.try.end(nil)
+		a.try = new(try)
+		a.try.begin(a.r.Context(), x.Leaving)
+		err = visit.Again(a.tried, a.try.end)
 	}
 }
 
@@ -92,13 +102,16 @@ func (a *attempts) failed(target *upstream.Target, failure error, took time.Dura
 	if a.r.Context().Err() != nil {
 		return context.Cause(a.r.Context())
 	}
-	cut := errors.Is(context.Cause(a.ctx), upstream.ErrCut)
+	cut := errors.Is(a.try.why(), upstream.ErrCut)
 	if cut {
 		// The patience of a drain has ended; the target did nothing wrong.
 		if !mayRepeat(a.r, failure) || a.body.spent() {
 			return upstream.ErrCut
 		}
 		return nil
+	}
+	if unsendable(failure) || errors.Is(failure, transport.ErrBusy) {
+		return failure // asking elsewhere would end the same way, and the target did nothing wrong
 	}
 	a.outcome(took, unreachable(failure) || !timeout(failure) && !transport.NeverSent(failure), false)
 	if unreachable(failure) {
@@ -131,15 +144,16 @@ func (a *attempts) outcome(took time.Duration, connection, serverError bool) {
 
 // send makes one attempt.
 func (a *attempts) send(target *upstream.Target) (*http.Response, error) {
-	out := a.r.WithContext(a.ctx)
-	url := *a.r.URL
-	url.Scheme, url.Host = transport.Address(target.URL)
-	out.URL = &url
+	out := a.r.WithContext(a.try)
+	// ReverseProxy made this URL for us: no earlier attempt reads it any more but
+	// for its path.
+	out.URL.Scheme, out.URL.Host = transport.Address(target.URL)
 	out.Body = nil
 	if a.body != nil {
-		out.Body, _ = a.body.fresh()
+		out.Trailer = maps.Clone(a.r.Trailer) // an attempt that failed may still be writing to its own
+		out.Body, _ = a.body.fresh(out.Trailer)
 		out.GetBody = func() (io.ReadCloser, error) {
-			again, ok := a.body.fresh()
+			again, ok := a.body.fresh(out.Trailer)
 			if !ok {
 				return nil, errors.New("body is too large to be sent again")
 			}
@@ -156,8 +170,8 @@ func (a *attempts) end(err error) upstream.End {
 		return upstream.Cut
 	case a.r.Context().Err() != nil:
 		return upstream.ClientLeft
-	case timeout(err), malformed(err):
-		return upstream.Answered // the target's own fault, swap or none
+	case timeout(err), malformed(err), unsendable(err):
+		return upstream.Answered // the target's or the visitor's own fault, swap or none
 	}
 	return upstream.Failed
 }
@@ -165,22 +179,10 @@ func (a *attempts) end(err error) upstream.End {
 // carry ties the visit to the answer's body.
 func (a *attempts) carry(res *http.Response) {
 	x := a.x
-	b := &leased{ReadCloser: res.Body, attempts: a}
-	switch {
-	case res.StatusCode == http.StatusSwitchingProtocols:
-		x.Stream = true
-		both, ok := res.Body.(io.ReadWriteCloser)
-		if !ok {
-			break
-		}
-		t := &tunnel{leased: b, target: both}
-		// The end of the attempt, by a cut too, closes the target's side.
-		t.stop = context.AfterFunc(a.ctx, func() { both.Close() })
-		x.tunnel = t
-		res.Body = t
-		x.visit.BecomeStream(a.route.Streams, t.goodbye)
-		return
-	case strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream"):
+	b := &x.carried
+	b.ReadCloser, b.attempts = res.Body, a
+	b.at, _ = res.Body.(interface{ Buffered() int })
+	if strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") {
 		x.Stream = true
 		events := &events{leased: b, border: true}
 		res.Body = events
@@ -191,19 +193,41 @@ func (a *attempts) carry(res *http.Response) {
 		x.visit.BecomeStream(a.route.Streams, goodbye)
 		return
 	}
+	if s, ok := res.Body.(splicer); ok && x.direct {
+		b.splicer = s
+	}
 	res.Body = b
+}
+
+// splicer is an answer's body of which the kernel can move most, if Splices says
+// so, from the target's socket to the visitor's.
+type splicer interface {
+	io.WriterTo
+	Splices() bool
 }
 
 // leased is an answer's body that ends the visit when it is closed.
 type leased struct {
 	io.ReadCloser
 	attempts *attempts
+	at       interface{ Buffered() int } // what can be read without waiting; nil: unknown
+	splicer  splicer                     // nil: it must be copied
 	broke    atomic.Bool
 	whole    atomic.Bool
+	closed   atomic.Bool
 }
 
-// Read notes how the body ended.
+// Read notes how the body ended. Before it waits for the target the visitor gets
+// what there is: a proxy adds no latency of its own to a stream.
 func (b *leased) Read(p []byte) (int, error) {
+	if b.splicer != nil && b.splicer.Splices() {
+		return 0, b.splice()
+	}
+	if out := &b.attempts.x.out; out.behind && (b.at == nil || b.at.Buffered() == 0) {
+		if err := out.FlushError(); err != nil {
+			return 0, err
+		}
+	}
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, io.EOF) {
 		b.whole.Store(true)
@@ -213,13 +237,32 @@ func (b *leased) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// splice writes the whole body to the visitor while ReverseProxy, who would copy
+// it there, believes that it reads: it knows no other way to be given a body. It
+// has written the head already, and nothing stands between it and the visitor's
+// connection: see Exchange.direct.
+func (b *leased) splice() error {
+	_, err := b.splicer.WriteTo(&b.attempts.x.out)
+	b.splicer = nil
+	var visitor *transport.WriteError
+	switch {
+	case err == nil:
+		b.whole.Store(true)
+		return io.EOF
+	case !errors.As(err, &visitor):
+		b.broke.Store(true)
+	}
+	return err
+}
+
 // Close closes the body and ends the visit.
 func (b *leased) Close() error {
+	b.closed.Store(true)
 	err := b.ReadCloser.Close()
 	a := b.attempts
 	end := upstream.Answered
 	switch {
-	case errors.Is(context.Cause(a.ctx), upstream.ErrCut) && !b.whole.Load():
+	case errors.Is(a.try.why(), upstream.ErrCut) && !b.whole.Load():
 		end = upstream.Cut
 	case a.r.Context().Err() != nil && !b.whole.Load():
 		end = upstream.ClientLeft
@@ -227,7 +270,7 @@ func (b *leased) Close() error {
 		end = upstream.Failed
 	}
 	a.x.visit.Leave(end)
-	a.cancel(nil)
+	a.try.end(nil)
 	return err
 }
 
@@ -299,7 +342,10 @@ func (t Retry) again(x *Exchange, unsent bool) bool {
 // buffers lends ReverseProxy the buffers that it copies bodies with.
 type buffers struct{}
 
-var pool = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+type buffer [32 << 10]byte
 
-func (buffers) Get() []byte  { return *pool.Get().(*[]byte) }
-func (buffers) Put(b []byte) { pool.Put(&b) }
+var pool = sync.Pool{New: func() any { return new(buffer) }}
+
+// Get and Put turn an array into a slice and back, which takes no memory.
+func (buffers) Get() []byte  { return pool.Get().(*buffer)[:] }
+func (buffers) Put(b []byte) { pool.Put((*buffer)(b)) }

@@ -2,184 +2,190 @@ package proxy
 
 import (
 	"bufio"
-	"encoding/binary"
+	"bytes"
+	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
+
+	"pomodoro.cc/gateway/transport"
+	"pomodoro.cc/gateway/upstream"
 )
 
-// goingAway is a WebSocket close frame with code 1012, service restart (IANA's
-// registry for RFC 6455 11.7): the visitor's program should connect again.
-var goingAway = []byte{0x88, 2, 0x03, 0xf4}
+// errUpgraded tells ReverseProxy's error handler that there is nothing left to
+// answer.
+var errUpgraded = errors.New("the connection was upgraded")
 
-// goingAwayMasked says the same to the target, masked as RFC 6455 5.1 wants it
-// of a client; the key is zero, since there is nothing to hide.
-var goingAwayMasked = []byte{0x88, 0x82, 0, 0, 0, 0, 0x03, 0xf4}
-
-// frames follows WebSocket frames in a stream of bytes, just far enough to know
-// where one ends (RFC 6455 5.2).
-type frames struct {
-	head   []byte // of the frame under way, as far as it has come
-	left   uint64 // bytes of its payload to come
-	opaque bool   // these are no WebSocket frames, whatever was agreed on
+// upgrade takes an answer 101 over from ReverseProxy, which would keep the
+// request's goroutine, its stack and the server's buffers for as long as the
+// connection lives, and lose its frame borders. A nil error is not among its
+// results.
+func (a *attempts) upgrade(res *http.Response) error {
+	x := a.x
+	t, err := a.open(res)
+	if err != nil {
+		res.Body.Close()
+		x.visit.Leave(upstream.Answered)
+		a.try.end(nil)
+		return err
+	}
+	x.tunnel, x.Stream = t, true
+	x.visit.BecomeStream(a.route.Streams, t.goodbye)
+	// From here on it ends by itself or by a drain. The end of the attempt, by a
+	// cut too, closes the target's side.
+	t.stop = context.AfterFunc(a.try, t.close)
+	if !a.try.detach() {
+		t.close() // the visitor has left
+	}
+	go t.pass(t.visitor, t.fromTarget)
+	go t.pass(towardTarget{t}, t.visitor.WriteTo)
+	return errUpgraded
 }
 
-// border tells whether the bytes so far end with a whole frame.
-func (f *frames) border() bool { return f.opaque || len(f.head) == 0 && f.left == 0 }
-
-// next returns how many of p's bytes belong to the frame under way, and follows them.
-func (f *frames) next(p []byte) int {
-	if f.opaque {
-		return len(p)
+// open takes the visitor's connection and tells it that the protocol changes.
+func (a *attempts) open(res *http.Response) (*tunnel, error) {
+	both, ok := res.Body.(io.ReadWriteCloser)
+	if !ok || !strings.EqualFold(res.Header.Get("Upgrade"), a.r.Header.Get("Upgrade")) {
+		return nil, errBadAnswer
 	}
-	n := 0
-	for n < len(p) && f.left == 0 {
-		if len(f.head) == 0 && !known(p[n]) {
-			f.opaque = true
-			return len(p)
-		}
-		f.head = append(f.head, p[n])
-		n++
-		need, payload := frameHead(f.head)
-		if need == len(f.head) {
-			f.head, f.left = f.head[:0], payload
-			if payload == 0 {
-				return n
-			}
-		}
+	if err := check(res); err != nil {
+		return nil, err
 	}
-	body := min(uint64(len(p)-n), f.left)
-	f.left -= body
-	return n + int(body)
+	x := a.x
+	head := x.out.Header().Clone()
+	for _, name := range []string{"Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Te", "Trailer", "Transfer-Encoding", "Content-Length"} {
+		res.Header.Del(name)
+	}
+	for name, values := range res.Header {
+		head[name] = append(head[name], values...)
+	}
+	head.Set("Connection", "Upgrade")
+	conn, rw, err := http.NewResponseController(x.out.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, err
+	}
+	x.out.status = http.StatusSwitchingProtocols
+	var text bytes.Buffer
+	text.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+	head.Write(&text) // to memory
+	text.WriteString("\r\n")
+	v := &visitor{Conn: conn, buffered: rw.Reader}
+	v.away.said = x.visit.Parted
+	t := &tunnel{attempts: a, target: both, visitor: v}
+	t.under.Store(2)
+	if _, err := conn.Write(text.Bytes()); err != nil {
+		t.close() // the two directions find it so
+	}
+	return t, nil
 }
 
-// known tells whether a frame may begin like this: an opcode that RFC 6455 11.8
-// knows, and of the reserved bits only the first, which compression uses (RFC 7692).
-func known(first byte) bool {
-	switch first & 0x0f {
-	case 0, 1, 2, 8, 9, 10:
-		return first&0x30 == 0
-	}
-	return false
-}
-
-// frameHead returns the length of a frame's head as far as its first bytes tell,
-// and once it is whole the length of the payload.
-func frameHead(b []byte) (need int, payload uint64) {
-	if len(b) < 2 {
-		return 2, 0
-	}
-	need = 2
-	n := b[1] & 0x7f
-	switch n {
-	case 126:
-		need += 2
-	case 127:
-		need += 8
-	}
-	at := need
-	if b[1]&0x80 != 0 {
-		need += 4
-	}
-	if len(b) < need {
-		return need, 0
-	}
-	switch n {
-	case 126:
-		return need, uint64(binary.BigEndian.Uint16(b[2:]))
-	case 127:
-		return need, binary.BigEndian.Uint64(b[at-8:]) &^ (1 << 63)
-	}
-	return need, uint64(n)
-}
-
-// side is one direction of a tunnel: whole frames until told to say goodbye.
-type side struct {
-	mu     sync.Mutex // guards the fields below and the order of writes
-	frames frames
-	bye    []byte // to be written at the next border
-	ended  bool
-	said   func() // called when it has been written; nil: nobody wants to know
-}
-
-// write passes p on to w. Once a goodbye is due it is written at the next frame
-// border and everything after it is dropped.
-func (s *side) write(w io.Writer, p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for at := 0; at < len(p); {
-		if s.ended {
-			return len(p), nil
-		}
-		n := 0
-		if s.bye == nil { // everything, but know where frames end
-			for n < len(p)-at {
-				n += s.frames.next(p[at+n:])
-			}
-		} else {
-			n = s.frames.next(p[at:])
-		}
-		if _, err := w.Write(p[at : at+n]); err != nil {
-			return at, err
-		}
-		at += n
-		s.flush(w)
-	}
-	return len(p), nil
-}
-
-func (s *side) flush(w io.Writer) {
-	if s.bye != nil && !s.ended && s.frames.border() {
-		s.ended = true
-		var err error
-		if !s.frames.opaque { // else the end of the connection is all that can be said
-			_, err = w.Write(s.bye)
-		}
-		if err == nil && s.said != nil { // who does not get it is gone already
-			s.said()
-		}
-	}
-}
-
-func (s *side) goodbye(w io.Writer, frame []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.bye = frame
-	s.flush(w)
-}
-
-// tunnel is an upgraded connection: ReverseProxy copies between it, the
-// target's side, and visitor, the other one.
+// tunnel is an upgraded connection. Two goroutines carry its bytes; the last one
+// to end gives the lease back, so whoever waits for the visit waits for both.
 type tunnel struct {
-	*leased
-	target io.ReadWriteCloser
-	stop   func() bool
-	toward side // towards the target
+	attempts *attempts
+	target   io.ReadWriteCloser
+	visitor  *visitor
+	toward   side // towards the target
+	stop     func() bool
+	under    atomic.Int32 // directions that have not ended
+	closing  sync.Once
 
-	mu      sync.Mutex // guards visitor
-	visitor *visitor
+	mu    sync.Mutex // guards the fields below
+	ended bool
+	after func()
 }
+
+// pass carries one direction to its end. The other one goes on: both protocols
+// and people half-close.
+func (t *tunnel) pass(to interface {
+	io.Writer
+	CloseWrite() error
+}, from func(io.Writer) (int64, error)) {
+	_, err := from(to)
+	if err == nil {
+		err = to.CloseWrite()
+	}
+	if err != nil {
+		t.close()
+	}
+	if t.under.Add(-1) == 0 {
+		t.end()
+	}
+}
+
+// close ends both directions.
+func (t *tunnel) close() {
+	t.closing.Do(func() {
+		t.target.Close()
+		t.visitor.Conn.Close()
+	})
+}
+
+func (t *tunnel) end() {
+	t.close()
+	t.stop()
+	a := t.attempts
+	a.x.in.n.Add(t.toward.bytes)
+	a.x.out.bytes += t.visitor.away.bytes
+	t.mu.Lock()
+	t.ended = true
+	after := t.after
+	t.mu.Unlock()
+	if after != nil {
+		after()
+	}
+	end := upstream.Answered
+	if errors.Is(a.try.why(), upstream.ErrCut) {
+		end = upstream.Cut
+	}
+	a.x.visit.Leave(end)
+	a.try.end(nil)
+}
+
+// then calls f when the tunnel has ended.
+func (t *tunnel) then(f func()) {
+	t.mu.Lock()
+	over := t.ended
+	if !over {
+		t.after = f
+	}
+	t.mu.Unlock()
+	if over {
+		f()
+	}
+}
+
+// fromTarget passes the target's bytes to w, with memory only while bytes move.
+func (t *tunnel) fromTarget(w io.Writer) (int64, error) {
+	if from, ok := t.target.(io.WriterTo); ok {
+		return from.WriteTo(w)
+	}
+	return io.Copy(w, struct{ io.Reader }{t.target})
+}
+
+// towardTarget is the target's side as the visitor's bytes see it.
+type towardTarget struct{ *tunnel }
 
 // Write passes the visitor's bytes to the target.
-func (t *tunnel) Write(p []byte) (int, error) { return t.toward.write(t.target, p) }
+func (t towardTarget) Write(p []byte) (int, error) { return t.toward.write(t.target, p) }
 
-// Close ends the tunnel and releases the lease.
-func (t *tunnel) Close() error {
-	t.stop()
-	return t.leased.Close()
+// CloseWrite passes the visitor's end on; the target may go on sending.
+func (t towardTarget) CloseWrite() error {
+	if half, ok := t.target.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return t.target.Close()
 }
 
 // goodbye lets both ends go, each at a frame border of its own direction. The
 // target answers the close frame, or the drain's patience ends.
 func (t *tunnel) goodbye() {
-	t.mu.Lock()
-	v := t.visitor
-	t.mu.Unlock()
 	go func() { // a visitor who does not read must not hold up the others
-		if v != nil {
-			v.away.goodbye(v.Conn, goingAway)
-		}
+		t.visitor.away.goodbye(t.visitor.Conn, goingAway)
 		t.toward.goodbye(t.target, goingAwayMasked)
 	}()
 }
@@ -192,42 +198,29 @@ type visitor struct {
 	away     side
 }
 
-// Read gives what the server had read ahead, then the connection's own bytes.
-func (v *visitor) Read(p []byte) (int, error) {
-	if v.buffered != nil {
-		if n := v.buffered.Buffered(); n > 0 {
-			return v.buffered.Read(p[:min(n, len(p))])
+// WriteTo passes the visitor's bytes to w, with memory only while bytes move.
+func (v *visitor) WriteTo(w io.Writer) (int64, error) {
+	var sent int64
+	if n := v.buffered.Buffered(); n > 0 {
+		first := make([]byte, n)
+		v.buffered.Read(first) // what is buffered comes at once and whole
+		n, err := w.Write(first)
+		if sent = int64(n); err != nil {
+			return sent, err
 		}
-		v.buffered = nil
 	}
-	return v.Conn.Read(p)
+	v.buffered = nil
+	n, err := transport.Pump(w, v.Conn)
+	return sent + n, err
+}
+
+// CloseWrite passes the target's end on; the visitor may go on sending.
+func (v *visitor) CloseWrite() error {
+	if half, ok := v.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return v.Conn.Close()
 }
 
 // Write passes the target's bytes to the visitor.
 func (v *visitor) Write(p []byte) (int, error) { return v.away.write(v.Conn, p) }
-
-// writer keeps what ReverseProxy would lose of a hijacked connection.
-type writer struct {
-	http.ResponseWriter
-	x *Exchange
-}
-
-// Unwrap lets http.ResponseController find Flush and the deadlines.
-func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// Hijack hands the connection to ReverseProxy's copying, wrapped so that no byte
-// is lost and a goodbye can be said at a frame border.
-func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	c, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	v := &visitor{Conn: c, buffered: rw.Reader}
-	v.away.said = w.x.visit.Parted
-	if t := w.x.tunnel; t != nil {
-		t.mu.Lock()
-		t.visitor = v
-		t.mu.Unlock()
-	}
-	return v, rw, nil
-}

@@ -157,6 +157,10 @@ const (
 // Error says it.
 func (r *Refusal) Error() string { return r.Text }
 
+var errLeaving = &Refusal{Locked, "this gateway is about to stop; ask again when it is back"}
+
+var errFrozen = &Refusal{Locked, "another process is taking this gateway over; ask again in a moment"}
+
 // Result is how a swap ended.
 type Result string
 

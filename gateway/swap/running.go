@@ -16,11 +16,13 @@ type Swap struct {
 	ID      string
 	service *Service
 	order   Order
-	file    []Spec // set by a reload: what routes.yaml says now
+	file    []Spec    // set by a reload: what routes.yaml says now
+	wanted  *Settings // with it; they are the service's once the file is in force
 
 	// Written by the goroutine of the swap only.
 	plan     Plan
 	settings Settings
+	needless bool // the targets serve already
 	members  []*Member
 	fresh    *upstream.Pool
 	old      *upstream.Pool
@@ -93,11 +95,17 @@ func (w *Swap) Phase() (phase, text string) {
 }
 
 // Events returns the progress from event number from on, and a channel that is
-// closed when there is more; nil after the last one.
+// closed when there is more; nil after the last one. Of a swap that has ended the
+// last one, with the report, always comes: the history does not keep the others,
+// and who lost the connection counts them from when there were more.
 func (w *Swap) Events(from int) (list []Event, more <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	list = append(list, w.events[min(max(from, 0), len(w.events)):]...)
+	most := len(w.events)
+	if w.ended != nil {
+		most--
+	}
+	list = append(list, w.events[min(max(from, 0), most):]...)
 	if w.ended != nil {
 		return list, nil
 	}
@@ -191,7 +199,9 @@ func (w *Swap) result(r Result, text string) {
 }
 
 // over makes the report known: in the journal, to whoever follows, and to
-// metrics and log.
+// metrics and log. The lock goes between the two: whoever sees the service
+// unlocked finds the report in the history, and whoever has the report finds the
+// service unlocked.
 func (w *Swap) over() {
 	r := w.report
 	r.ID, r.Ended = w.ID, time.Now()
@@ -201,6 +211,7 @@ func (w *Swap) over() {
 	if err := all.journal.finish(&r); err != nil {
 		all.Log.Error("the history of swaps was not written", "error", err)
 	}
+	w.service.unlock(w)
 	w.mu.Lock()
 	w.ended = &r
 	if w.absence != nil {

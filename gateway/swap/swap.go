@@ -25,12 +25,11 @@ import (
 // run is the swap. Until finish nothing has changed for anybody; whatever fails
 // here leaves the service as it was.
 func (w *Swap) run(ctx context.Context) {
-	defer w.over()
+	defer w.over() // gives the lock back
 	if err := w.claim(ctx); err != nil {
 		w.giveUp(err)
 		return
 	}
-	defer w.service.unlock(w)
 	if err := w.prove(ctx); err != nil {
 		w.giveUp(err)
 		return
@@ -81,8 +80,11 @@ func (w *Swap) claim(ctx context.Context) error {
 		s.unlock(w)
 		return errUnchanged
 	}
-	w.plan = s.settings.Plan.with(w.order)
 	w.settings = s.settings
+	if w.wanted != nil {
+		w.settings = *w.wanted
+	}
+	w.plan = w.settings.Plan.with(w.order)
 	w.report.From = s.serving
 	w.old = s.Slot.Pool()
 	s.mu.Unlock()
@@ -346,7 +348,7 @@ func (w *Swap) drain(pool, heir *upstream.Pool) {
 	select {
 	case w.report.Drained = <-drained:
 	case w.report.StreamsLeft = <-enough:
-		w.report.StreamsEnd = patience.From.Add(patience.Streams + patience.Spread + patience.Parting)
+		w.report.StreamsEnd = s.Slot.StreamsEnd(pool, patience)
 	case <-ctx.Done():
 		w.report.Drained = <-drained // the end of life ends all patience
 	}

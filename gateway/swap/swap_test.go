@@ -1,6 +1,7 @@
 package swap
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -11,7 +12,7 @@ import (
 func TestJudge(t *testing.T) {
 	budget := Budget{Errors: 0.05, Slower: 3, Sample: 20}
 	numbers := func(requests, errors, refused int, took time.Duration) map[string]upstream.Numbers {
-		p := upstream.NewPool([]*upstream.Target{upstream.NewTarget(nil, "", 1, upstream.Up, nil)}, upstream.Least, upstream.Ejection{})
+		p := upstream.NewPool([]*upstream.Target{upstream.NewTarget(&url.URL{Scheme: "http", Host: "target"}, "", 1, upstream.Up, nil)}, upstream.Least, upstream.Ejection{})
 		s := upstream.NewSlot("app", p)
 		for i := range requests {
 			var v upstream.Visit

@@ -34,6 +34,20 @@ func (s *Slot) Farewell(ctx context.Context, p Patience) Drained {
 	return s.letGo(ctx, p, nil, nil, nil)
 }
 
+// StreamsEnd is when the last stream that is on pool now will have been let go or
+// cut, by its own patience where it has one.
+func (s *Slot) StreamsEnd(pool *Pool, p Patience) (last time.Time) {
+	last = p.From
+	s.each(func(v *Visit) {
+		if v.Target != nil && v.pool == pool && v.stream {
+			if end := p.From.Add(v.due(p) + beat + p.Parting); end.After(last) {
+				last = end
+			}
+		}
+	})
+	return last
+}
+
 // beat is how often a drain looks at what is left: fine enough for a patience
 // of seconds, cheap with ten thousand streams.
 const beat = 50 * time.Millisecond

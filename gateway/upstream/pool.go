@@ -1,10 +1,12 @@
 package upstream
 
 import (
-	"hash/maphash"
+	"math/bits"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // Balance is how a pool chooses among its healthy targets.
@@ -130,8 +132,6 @@ func (p *Pool) record(t *Target, a Attempt) (ejected bool) {
 // Fit tells whether some target may serve now.
 func (p *Pool) Fit() bool { return p.choose("", nil) != nil }
 
-var seed = maphash.MakeSeed()
-
 func (p *Pool) choose(key string, tried []*Target) *Target {
 	fit := func(t *Target) bool {
 		if t.Health() == Down || t.Ejected() {
@@ -202,19 +202,25 @@ func (p *Pool) inTurn(fit func(*Target) bool) *Target {
 	return nil
 }
 
-// byKey is rendezvous hashing: when a target leaves, only its keys move.
+// byKey is rendezvous hashing: when a target leaves, only its keys move. The hash
+// is the same in every process, so that a key stays where it is when the gateway
+// is started again or there are several.
 func (p *Pool) byKey(key string, fit func(*Target) bool) *Target {
 	var best *Target
 	var highest uint64
+	of := xxhash.Sum64String(key)
 	for _, t := range p.Targets {
-		var h maphash.Hash
-		h.SetSeed(seed)
-		h.WriteString(key)
-		h.WriteString(t.URL.Host)
-		h.WriteString(t.URL.Path)
-		if score := h.Sum64(); fit(t) && (best == nil || score > highest) {
+		if score := mix(of, t.hash); fit(t) && (best == nil || score > highest) {
 			best, highest = t, score
 		}
 	}
 	return best
+}
+
+// mix makes one score of two hashes; its end is SplitMix64's (Steele, Lea, Flood 2014).
+func mix(a, b uint64) uint64 {
+	z := a ^ bits.RotateLeft64(b, 32)
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // Health is what the active checks know of a target.
@@ -41,6 +43,7 @@ type Target struct {
 	Weight    int // 1 or more
 	Transport http.RoundTripper
 
+	hash     uint64 // of its address, for Hash balance
 	health   atomic.Int32
 	inFlight atomic.Int64
 	streams  atomic.Int64
@@ -56,7 +59,7 @@ type Target struct {
 
 // NewTarget returns a target in the given health. A weight below 1 counts as 1.
 func NewTarget(u *url.URL, version string, weight int, health Health, transport http.RoundTripper) *Target {
-	t := &Target{URL: u, Version: version, Weight: max(weight, 1), Transport: transport}
+	t := &Target{URL: u, Version: version, Weight: max(weight, 1), Transport: transport, hash: xxhash.Sum64String(u.String())}
 	t.health.Store(int32(health))
 	return t
 }

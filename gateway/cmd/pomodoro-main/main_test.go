@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +127,110 @@ func TestSwap_AnInterruptCallsItOff(t *testing.T) {
 	}
 }
 
+func TestStatus_WatchPrintsEachChangeUntilInterrupted(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	ctx, interrupt := context.WithCancel(t.Context())
+	var out, errs gatewaytest.Buffer
+	done := make(chan int)
+	go func() { done <- run(ctx, []string{"status", "--watch", "--socket", socketOf(gw)}, &out, &errs) }()
+	gatewaytest.Eventually(t, "it is up", func() bool { return strings.Contains(out.String(), app.URL) })
+	if code, _, errs := command(t, "pause", "app", "--socket", socketOf(gw)); code != 0 {
+		t.Fatal(errs)
+	}
+	gatewaytest.Eventually(t, "the pause is shown", func() bool { return strings.Contains(out.String(), "app is paused: all requests") })
+	interrupt()
+	if code := <-done; code != 0 {
+		t.Errorf("exit %d: %s", code, errs.String())
+	}
+}
+
+func TestMemory_TheCollectorWorksLessOftenUnlessTheOperatorSaysHowOften(t *testing.T) {
+	before := debug.SetGCPercent(100)
+	defer debug.SetGCPercent(before)
+	t.Setenv("GOMEMLIMIT", "1GiB") // read by the runtime at the start only: nothing is set here
+	t.Setenv("GOGC", "100")
+	limitMemory(slog.New(slog.DiscardHandler))
+	if got := debug.SetGCPercent(100); got != 100 {
+		t.Errorf("with GOGC=100 in the environment the share is %d", got)
+	}
+	t.Setenv("GOGC", "")
+	limitMemory(slog.New(slog.DiscardHandler))
+	if got := debug.SetGCPercent(100); got != garbage {
+		t.Errorf("the share is %d, want %d", got, garbage)
+	}
+}
+
+// No file may grow by a byte, which is what a full disk means to a program.
+func TestSwap_AFullDiskRefusesBeforeAnythingChanged(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	dir, err := os.MkdirTemp("", "gw") // t.TempDir is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	config, socket := filepath.Join(dir, "routes.yaml"), filepath.Join(dir, "admin.sock")
+	text := "version: 1\nlisten: {http: 127.0.0.1:0}\naccess_log: \"off\"\nstate_dir: " + dir + "\n" + gatewaytest.Service("app", old)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command("sh", "-c", `ulimit -f 0; exec "$0" run --config "$1"`, self, config)
+	c.Env = append(os.Environ(), "BE_POMODORO_MAIN=1")
+	var logs gatewaytest.Buffer
+	c.Stdout, c.Stderr = io.Discard, &logs
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Process.Kill(); c.Wait() })
+	gatewaytest.Eventually(t, "the gateway answers", func() bool {
+		code, out, _ := command(t, "status", "--socket", socket)
+		return code == 0 && strings.Contains(out, "up")
+	})
+	code, out, errs := command(t, "swap", "app", "--socket", socket, "--target", next.URL, "--version", "v2", "--watch", "0s")
+	if code != 1 || !strings.Contains(out, "refused before anything changed, because the journal cannot be written") {
+		t.Errorf("exit %d: %s%s%s", code, out, errs, logs.String())
+	}
+	if _, out, _ := command(t, "status", "--socket", socket); !strings.Contains(out, old.URL) || strings.Contains(out, next.URL) {
+		t.Errorf("the old target does not serve:\n%s", out)
+	}
+}
+
+// The sites are served, by what the file names, and the alarm stays in sight.
+func TestRun_WithADamagedJournalServesAndKeepsTheAlarmInSight(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	dir, err := os.MkdirTemp("", "gw") // t.TempDir is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	config, socket := filepath.Join(dir, "routes.yaml"), filepath.Join(dir, "admin.sock")
+	text := "version: 1\nlisten: {http: 127.0.0.1:0}\naccess_log: \"off\"\nstate_dir: " + dir + "\n" + gatewaytest.Service("app", app)
+	for path, content := range map[string]string{config: text, filepath.Join(dir, "journal.json"): "{half a docu"} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(self, "run", "--config", config)
+	c.Env = append(os.Environ(), "BE_POMODORO_MAIN=1")
+	c.Stdout, c.Stderr = io.Discard, io.Discard
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Process.Kill(); c.Wait() })
+	gatewaytest.Eventually(t, "status shows the alarm and the target up", func() bool {
+		code, out, _ := command(t, "status", "--socket", socket)
+		return code == 0 && strings.Contains(out, "ALARM: the journal of swaps was damaged") && strings.Contains(out, " up ")
+	})
+}
+
 // A gateway that is killed at any point of a swap comes back with the old or the
 // new version: never with none, never with both.
 func TestKill_AtAnyMomentOfASwapOneVersionServesAfterwards(t *testing.T) {
@@ -175,6 +281,7 @@ func TestKill_AtAnyMomentOfASwapOneVersionServesAfterwards(t *testing.T) {
 	gateway, _ := start()
 	targets := map[string]*gatewaytest.Upstream{"one": two, "two": one} // the other one
 	serving := "one"
+	span := 120 * time.Millisecond // follows what a swap takes on this machine, so that kills meet all of it
 	for i := range kills {
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
@@ -184,7 +291,7 @@ func TestKill_AtAnyMomentOfASwapOneVersionServesAfterwards(t *testing.T) {
 			c.Env = append(os.Environ(), "BE_POMODORO_MAIN=1")
 			c.Run() // its outcome is whatever the kill made of it
 		}()
-		timer := time.NewTimer(rand.N(120 * time.Millisecond))
+		timer := time.NewTimer(rand.N(span))
 		<-timer.C
 		if err := gateway.Process.Kill(); err != nil {
 			t.Fatal(err)
@@ -194,7 +301,7 @@ func TestKill_AtAnyMomentOfASwapOneVersionServesAfterwards(t *testing.T) {
 		<-ended
 		var address string
 		gateway, address = start()
-		seen := map[string]bool{}
+		seen, before := map[string]bool{}, serving
 		for range 4 {
 			res, err := client.Get(address + "/")
 			if err != nil {
@@ -212,6 +319,11 @@ func TestKill_AtAnyMomentOfASwapOneVersionServesAfterwards(t *testing.T) {
 			t.Fatalf("kill %d: %v serve", i, seen)
 		}
 		versions[serving]++
+		if serving == before {
+			span = min(span+span/4, 3*time.Second)
+		} else {
+			span = max(span-span/4, 10*time.Millisecond)
+		}
 	}
 	gateway.Process.Kill()
 	gateway.Wait()

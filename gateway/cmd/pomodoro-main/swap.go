@@ -150,8 +150,13 @@ func carryOut(c *cobra.Command, client *admin.Client, service string, order *swa
 		return nil, fmt.Errorf("swap: %w", err)
 	}
 	called := context.AfterFunc(ctx, func() {
-		fmt.Fprintln(c.ErrOrStderr(), "interrupted: calling the swap off")
+		fmt.Fprintln(c.ErrOrStderr(), "interrupted: calling the swap off, if nothing is published yet")
 		res, err := client.Do(context.WithoutCancel(ctx), http.MethodDelete, "/v1/swaps/"+begun.ID)
+		var late *admin.Refusal
+		if errors.As(err, &late) && late.Problem.Status == http.StatusConflict {
+			fmt.Fprintln(c.ErrOrStderr(), "it is published already: following it to its end")
+			return
+		}
 		if err != nil {
 			fmt.Fprintln(c.ErrOrStderr(), "pomodoro-main:", err)
 			return
@@ -276,7 +281,8 @@ func pauseCommand() *cobra.Command {
 }
 
 func resumeCommand() *cobra.Command {
-	c := &cobra.Command{Use: "resume SERVICE", Short: "Let held requests go", Args: exactly(1, "one SERVICE")}
+	c := &cobra.Command{Use: "resume SERVICE", Short: "Let held requests go", Args: exactly(1, "one SERVICE"),
+		Example: "  pomodoro-main resume api"}
 	socket := socketFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		return order(c, *socket, "/v1/services/"+url.PathEscape(args[0])+"/resume", nil, "resumed")

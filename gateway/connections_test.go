@@ -1,0 +1,211 @@
+package gateway_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"pomodoro.cc/gateway/gatewaytest"
+)
+
+func TestConnections_AnHTTPSTargetIsTrustedByTheServicesAuthority(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) }))
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	defer s.Close()
+	root := filepath.Join(t.TempDir(), "root.pem")
+	if err := os.WriteFile(root, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	gw := gatewaytest.Start(t, fmt.Sprintf("services:\n  app: {targets: [%s], health: {path: /}, tls: {ca_file: %s, server_name: example.com}}\nroutes:\n  - {service: app}\n", s.URL, root))
+	if res, body := gw.Get("/"); body != "HTTP/2.0" {
+		t.Errorf("answer %d %q, want HTTP/2.0", res.StatusCode, body)
+	}
+}
+
+func TestConnections_ThePROXYProtocolTellsTheTargetWhoAsks(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				in := bufio.NewReader(c)
+				header, err := in.ReadString('\n')
+				for err == nil {
+					if _, err = http.ReadRequest(in); err == nil {
+						fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(header), header)
+					}
+				}
+			}()
+		}
+	}()
+	gw := gatewaytest.Start(t, fmt.Sprintf("services:\n  app: {targets: [%q], proxy_protocol: v1}\nroutes:\n  - {service: app}\n", "http://"+l.Addr().String()))
+	_, body := gw.Get("/")
+	_, port, err := net.SplitHostPort(gw.Addr("http").String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(body, "PROXY TCP4 127.0.0.1 127.0.0.1 ") || !strings.HasSuffix(body, " "+port+"\r\n") {
+		t.Errorf("the target was told %q", body)
+	}
+	if c := gw.Status().Services[0].Targets[0].Connections; c == nil || c.Open == 0 {
+		t.Errorf("status says of connections %+v", c)
+	}
+}
+
+func TestConnections_TheStandardTransportIsSelectable(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", app), "targets:", "transport: std\n    targets:", 1))
+	if _, body := gw.Get("/"); body != "app" {
+		t.Errorf("answer %q", body)
+	}
+}
+
+func TestConnections_ABrokenAnswerIsBadAnswerOfTheTarget(t *testing.T) {
+	for name, answer := range map[string]string{
+		"both framings": "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"bare LF":       "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+		"no HTTP":       "SSH-2.0-OpenSSH_9.6\r\n",
+	} {
+		app := gatewaytest.NewUpstream(t, "app")
+		app.Does(func(w http.ResponseWriter, _ *http.Request) {
+			c, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			io.WriteString(c, answer)
+		})
+		gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+		if res, _ := gw.Get("/"); res.StatusCode != 502 || res.Header.Get("X-Gateway-Reason") != "bad_answer" {
+			t.Errorf("%s: %d %s", name, res.StatusCode, res.Header.Get("X-Gateway-Reason"))
+		}
+	}
+}
+
+func TestWebSocket_EachDirectionEndsAlone(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	app.Does(func(w http.ResponseWriter, r *http.Request) {
+		c, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		all, err := io.ReadAll(rw) // to the visitor's end
+		if err != nil {
+			t.Error(err)
+		}
+		c.Write(all)
+	})
+	certificate := gatewaytest.Service("app", app)
+	for _, secure := range []bool{false, true} {
+		rest := certificate
+		if secure {
+			rest = strings.Replace(rest, "{service", "{host: localhost, service", 1) + "tls: {mode: internal}\n"
+		}
+		gw := gatewaytest.Start(t, rest)
+		c, err := dial(gw, secure)
+		if err != nil {
+			t.Fatal(err)
+		}
+		frames := strings.Repeat("\x81\x85\x00\x00\x00\x00hello", 2000)
+		io.WriteString(c, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"+frames)
+		c.(interface{ CloseWrite() error }).CloseWrite()
+		in := bufio.NewReader(c)
+		if res, err := http.ReadResponse(in, nil); err != nil || res.StatusCode != 101 {
+			t.Fatalf("secure %t: answer %v, %v", secure, res, err)
+		}
+		if got, err := io.ReadAll(in); string(got) != frames || err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("secure %t: %d bytes came back of %d, %v", secure, len(got), len(frames), err)
+		}
+		c.Close()
+	}
+}
+
+func dial(gw *gatewaytest.Gateway, secure bool) (net.Conn, error) {
+	if secure {
+		return tls.Dial("tcp", gw.Addr("https").String(), &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: []string{"http/1.1"}})
+	}
+	return net.Dial("tcp", gw.Addr("http").String())
+}
+
+func TestConnections_ALargeAnswerArrivesWholeAndItsEndIsKnown(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	large := strings.Repeat("0123456789abcdef", 1<<16)
+	app.Does(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(len(large)))
+		if r.URL.Path == "/cut" {
+			io.WriteString(w, large[:len(large)/2])
+			panic(http.ErrAbortHandler)
+		}
+		io.WriteString(w, large)
+	})
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	for range 5 {
+		if res, body := gw.Get("/"); res.StatusCode != 200 || body != large {
+			t.Fatalf("status %d, %d bytes", res.StatusCode, len(body))
+		}
+	}
+	res, err := http.Get(gw.URL + "/cut")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if _, err := io.Copy(io.Discard, res.Body); err == nil {
+		t.Error("half an answer looked whole")
+	}
+	gatewaytest.Eventually(t, "the log tells both", func() bool {
+		log := gw.Logs.String()
+		return strings.Contains(log, fmt.Sprintf(`"bytes_out":%d`, len(large))) && strings.Contains(log, `"reason":"target_reset"`)
+	})
+}
+
+func TestConnections_TrailersGoBothWays(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	app.Does(func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		w.Header().Set("Trailer", "X-Sum")
+		w.Write(b)
+		w.Header().Set("X-Sum", r.Trailer.Get("X-Sum")+" of "+strconv.Itoa(len(b)))
+	})
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	body := strings.Repeat("x", 100_000)
+	r, err := http.NewRequest(http.MethodPost, gw.URL, struct{ io.Reader }{strings.NewReader(body)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Trailer = http.Header{"X-Sum": {"7"}}
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if got, err := io.ReadAll(res.Body); string(got) != body || err != nil || res.Trailer.Get("X-Sum") != "7 of 100000" {
+		t.Errorf("%d bytes, %v, trailer %v", len(got), err, res.Trailer)
+	}
+}

@@ -1,0 +1,74 @@
+// Package socket listens on unix sockets whose files a dead process may have left
+// and a successor may replace.
+package socket
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// longest is what the kernel takes as the path of a unix socket (unix(7)).
+const longest = 107
+
+// Listener is a listening unix socket. Close removes its file, unless a successor
+// has put its own there.
+type Listener struct {
+	*net.UnixListener
+	path string
+	mine os.FileInfo
+}
+
+// Listen opens the socket file with mode 0660. One that a dead process left is
+// replaced; one that answers is another's, an error that is syscall.EADDRINUSE.
+func Listen(path string) (*Listener, error) {
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("socket %s: another gateway answers there; stop it, or take it over with run --takeover: %w", path, syscall.EADDRINUSE)
+	}
+	return Replace(path)
+}
+
+// Replace is Listen for a successor: whoever answers there loses the file, and
+// goes on with the connections that it has.
+func Replace(path string) (*Listener, error) {
+	if len(path) > longest {
+		return nil, fmt.Errorf("socket %s: the path is longer than %d bytes; set admin.socket to a shorter one", path, longest)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	// In a folder of our own first: there is no moment with a wider mode, nor one
+	// without a socket.
+	private, err := os.MkdirTemp(filepath.Dir(path), ".s")
+	if err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	defer os.RemoveAll(private)
+	temporary := filepath.Join(private, "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: temporary, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	l.SetUnlinkOnClose(false)
+	mine, err := os.Stat(temporary)
+	if err := errors.Join(err, os.Chmod(temporary, 0o660), os.Rename(temporary, path)); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	return &Listener{UnixListener: l, path: path, mine: mine}, nil
+}
+
+// Close closes the listener.
+func (l *Listener) Close() error {
+	if there, err := os.Stat(l.path); err == nil && os.SameFile(there, l.mine) {
+		if err := os.Remove(l.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return errors.Join(err, l.UnixListener.Close())
+		}
+	}
+	return l.UnixListener.Close()
+}

@@ -1,0 +1,116 @@
+package swap
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// sameKey finds the swap that had the order's version and build and changed
+// something, or is about to.
+func (s *Service) sameKey(o Order) *Swap {
+	if o.Build == 0 || o.Rollback {
+		return nil
+	}
+	s.mu.Lock()
+	for _, w := range append([]*Swap{s.running}, s.waiting...) {
+		if w != nil && w.order.Build == o.Build && w.order.Version == o.Version {
+			s.mu.Unlock()
+			return w
+		}
+	}
+	s.mu.Unlock()
+	for _, r := range s.journal.History(s.Name) {
+		if r.Build == o.Build && r.Version == o.Version && !r.Rollback && !r.Published.IsZero() && r.Result != Interrupted {
+			return finished(r)
+		}
+	}
+	return nil
+}
+
+// replaced refuses to repeat "done, the old one may be stopped" of a release that
+// no longer serves: the old one may be what serves now.
+func (s *Service) replaced(same *Swap) error {
+	r := same.Report()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r == nil || r.Result != Done || s.serving.Build == r.Build && s.serving.Version == r.Version {
+		return nil
+	}
+	return &Refusal{Superseded, fmt.Sprintf("build %d (version %s) was put in place by swap %s, but build %d (version %s) serves now; go back to it with rollback --to, if that is what you want", r.Build, r.Version, r.ID, s.serving.Build, s.serving.Version)}
+}
+
+// supersedes refuses a build older than the one that serves.
+func (s *Service) supersedes(o Order) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o.Build > 0 && o.Build < s.serving.Build && !o.Rollback {
+		return &Refusal{Superseded, fmt.Sprintf("build %d is older than build %d (version %s), which serves; deploy that one again with rollback, if that is what you want", o.Build, s.serving.Build, s.serving.Version)}
+	}
+	return nil
+}
+
+func (s *Service) tryLock(w *Swap) error {
+	select {
+	case s.lock <- struct{}{}:
+	default:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		holder := "another swap"
+		if r := s.running; r != nil {
+			holder = fmt.Sprintf("swap %s to %s by %s, since %s,", r.ID, r.order.Version, r.order.By, r.report.Began.Format(time.TimeOnly))
+		}
+		return &Refusal{Locked, fmt.Sprintf("%s of %s is under way; wait for it with --wait", holder, s.Name)}
+	}
+	s.hold(w)
+	return nil
+}
+
+func (s *Service) hold(w *Swap) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running = w
+	w.locked = true
+	s.waiting = slices.DeleteFunc(s.waiting, func(x *Swap) bool { return x == w })
+}
+
+// lockFor waits for the lock if w does not hold it yet.
+func (s *Service) lockFor(ctx context.Context, w *Swap) error {
+	if w.locked {
+		return nil
+	}
+	if holder := s.Running(); holder != nil {
+		w.say("wait", "waiting for swap %s to %s by %s", holder.ID, holder.order.Version, holder.order.By)
+	}
+	select {
+	case s.lock <- struct{}{}:
+		s.hold(w)
+		return nil
+	case <-ctx.Done():
+		s.mu.Lock()
+		s.waiting = slices.DeleteFunc(s.waiting, func(x *Swap) bool { return x == w })
+		s.mu.Unlock()
+		return context.Cause(ctx)
+	}
+}
+
+func (s *Service) unlock(w *Swap) {
+	s.mu.Lock()
+	if s.running == w {
+		s.running = nil
+		w.locked = false
+		<-s.lock
+	}
+	s.mu.Unlock()
+}
+
+// begun lists the swap that has the lock and those that wait for it.
+func (s *Service) begun() (list []*Swap) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running != nil {
+		list = append(list, s.running)
+	}
+	return append(list, s.waiting...)
+}

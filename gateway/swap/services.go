@@ -1,0 +1,292 @@
+package swap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"pomodoro.cc/gateway/upstream"
+)
+
+// Services are all services at work, with what they share: the journal, and the
+// life that their goroutines end with.
+type Services struct {
+	Log  *slog.Logger
+	Over func(*Report) // told of every swap that has ended; may be nil
+
+	journal *Journal
+	life    context.Context
+	end     context.CancelFunc
+	tasks   sync.WaitGroup
+
+	mu   sync.Mutex // guards name
+	name map[string]*Service
+
+	beginning sync.RWMutex            // held for reading while a swap or reload begins
+	frozen    atomic.Pointer[Refusal] // why none may begin; nil: they may
+}
+
+// NewServices returns no services yet. Start lets those added begin their checks;
+// Stop ends everything.
+func NewServices(journal *Journal, log *slog.Logger, over func(*Report)) *Services {
+	all := &Services{Log: log, Over: over, journal: journal, name: map[string]*Service{}}
+	all.life, all.end = context.WithCancel(context.Background())
+	return all
+}
+
+// Stop calls off the swaps that have not published, ends checks and drains, and
+// waits for all of it.
+func (all *Services) Stop() {
+	all.CallOff()
+	all.end()
+	all.tasks.Wait()
+}
+
+// CallOff calls off the swaps that have not published, those that wait too, and
+// lets no other begin: the gateway is about to stop.
+func (all *Services) CallOff() {
+	all.frozen.Store(errLeaving)
+	for _, s := range all.List() {
+		for _, w := range s.begun() {
+			w.callOff(errStopping)
+		}
+	}
+}
+
+// Freeze lets no swap begin until Thaw, so that the journal stays as it is. An
+// error says what is under way, and nothing is frozen.
+func (all *Services) Freeze() error {
+	if !all.beginning.TryLock() {
+		return errors.New("a reload or a swap is beginning")
+	}
+	defer all.beginning.Unlock()
+	if why := all.frozen.Load(); why != nil {
+		return why
+	}
+	for _, s := range all.List() {
+		for _, w := range s.begun() {
+			return fmt.Errorf("swap %s of %s is under way", w.ID, s.Name)
+		}
+	}
+	all.frozen.Store(errFrozen)
+	return nil
+}
+
+// Thaw lets swaps begin again.
+func (all *Services) Thaw() { all.frozen.CompareAndSwap(errFrozen, nil) }
+
+// List returns the services by name.
+func (all *Services) List() []*Service {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	list := make([]*Service, 0, len(all.name))
+	for _, s := range all.name {
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b *Service) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// Get returns a service; nil when there is none of that name.
+func (all *Services) Get(name string) *Service {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	return all.name[name]
+}
+
+// Swap returns a swap by its id, running or in the history.
+func (all *Services) Swap(id string) *Swap {
+	for _, s := range all.List() {
+		s.mu.Lock()
+		w := s.running
+		for _, one := range s.waiting {
+			if one.ID == id {
+				w = one
+			}
+		}
+		s.mu.Unlock()
+		if w != nil && w.ID == id {
+			return w
+		}
+	}
+	for _, r := range all.journal.History("") {
+		if r.ID == id {
+			return finished(r)
+		}
+	}
+	return nil
+}
+
+// History lists the last swaps of a service, the newest first; of all services
+// when name is empty.
+func (all *Services) History(name string) []*Report { return all.journal.History(name) }
+
+// Desired is what routes.yaml says of a service.
+type Desired struct {
+	Targets  []Spec
+	Settings Settings
+}
+
+// Adopt adds the services of the first file. Nothing is proven, so that a target
+// that is down does not keep the gateway from starting. What the journal says
+// serves, as long as the file names the same targets as when it was written.
+func (all *Services) Adopt(desired map[string]Desired) error {
+	for name, d := range desired {
+		s := newService(all, name, d.Settings)
+		s.serving, s.file = all.journal.recall(name, d.Targets)
+		members, err := s.members(s.serving.Targets, d.Settings)
+		if err != nil {
+			return err
+		}
+		s.Slot.Publish(upstream.Set{Main: upstream.NewPool(targets(members), d.Settings.Balance, d.Settings.Eject)})
+		s.mu.Lock()
+		for _, m := range members {
+			m.Target.Trust()
+			s.live[m.Target] = m
+		}
+		s.mu.Unlock()
+		all.mu.Lock()
+		all.name[name] = s
+		all.mu.Unlock()
+	}
+	return nil
+}
+
+// Start begins the checks of every service.
+func (all *Services) Start() {
+	for _, s := range all.List() {
+		s.mu.Lock()
+		var members []*Member
+		for _, m := range s.live {
+			members = append(members, m)
+		}
+		s.mu.Unlock()
+		s.start(members)
+	}
+}
+
+// Reload is the second door: services whose targets changed in the file are
+// swapped, those under new settings take them, the others are not touched. New
+// targets are proven first, of all services or of none; then adopt is called
+// with the services that there will be, and its error still changes nothing.
+// Reload returns when everything is published; watch and drain follow.
+func (all *Services) Reload(ctx context.Context, by string, desired map[string]Desired, adopt func(map[string]*Service) error) error {
+	all.beginning.RLock()
+	defer all.beginning.RUnlock()
+	if why := all.frozen.Load(); why != nil {
+		return why
+	}
+	next := map[string]*Service{}
+	var swaps []*Swap
+	var quiet []func() error
+	for name, d := range desired {
+		s := all.Get(name)
+		if s == nil {
+			fresh := newService(all, name, d.Settings)
+			quiet = append(quiet, func() error { return fresh.adjust(ctx, d, true) })
+			s = fresh
+		} else if w := s.change(by, d); w != nil {
+			swaps = append(swaps, w)
+		} else if s.differs(d.Settings) || s.relabelled(d.Targets) {
+			quiet = append(quiet, func() error { return s.adjust(ctx, d, false) })
+		}
+		next[name] = s
+	}
+	if err := prepare(ctx, swaps, func() error { return adopt(next) }); err != nil {
+		for _, w := range swaps {
+			w.giveUp(err)
+			w.over()
+		}
+		return err
+	}
+	for _, w := range swaps {
+		s := w.service
+		if w.needless {
+			w.giveUp(errUnchanged)
+			w.over()
+			quiet = append(quiet, func() error { return s.adjust(ctx, Desired{w.file, *w.wanted}, false) })
+			continue
+		}
+		s.mu.Lock()
+		s.settings = *w.wanted
+		s.mu.Unlock()
+		all.tasks.Go(func() {
+			defer w.over()
+			w.finish()
+		})
+	}
+	for _, w := range swaps {
+		<-w.published
+	}
+	var errs []error
+	for _, f := range quiet {
+		errs = append(errs, f())
+	}
+	all.retain(next)
+	return errors.Join(errs...)
+}
+
+// prepare does everything that can still fail, and adopt last of it: its error, too,
+// leaves all as it was.
+func prepare(ctx context.Context, swaps []*Swap, adopt func() error) error {
+	if err := proveAll(ctx, swaps); err != nil {
+		return err
+	}
+	for _, w := range swaps {
+		if w.needless {
+			continue
+		}
+		if err := w.depart(); err != nil {
+			return err
+		}
+	}
+	return adopt()
+}
+
+func proveAll(ctx context.Context, swaps []*Swap) error {
+	errs := make([]error, len(swaps))
+	var group sync.WaitGroup
+	for i, w := range swaps {
+		group.Go(func() {
+			if errs[i] = w.claim(ctx); errs[i] == nil {
+				errs[i] = w.prove(ctx)
+			} else if errors.Is(errs[i], errUnchanged) { // the swap that it waited for was to the same targets
+				errs[i], w.needless = nil, true
+			}
+			if errs[i] != nil {
+				errs[i] = fmt.Errorf("service %s: %w", w.service.Name, errs[i])
+			}
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+// retain lets the services go that next does not name.
+func (all *Services) retain(next map[string]*Service) {
+	all.mu.Lock()
+	gone := all.name
+	all.name = next
+	all.mu.Unlock()
+	for name, s := range gone {
+		if next[name] == s {
+			continue
+		}
+		all.tasks.Go(func() {
+			old := s.Slot.Pool()
+			s.Slot.Publish(upstream.Set{Main: upstream.NewPool(nil, upstream.Least, upstream.Ejection{})})
+			s.Slot.Retire(old, nil)
+			s.mu.Lock()
+			plan := s.settings.Plan
+			s.mu.Unlock()
+			s.Slot.Drain(all.life, old, upstream.Patience{Requests: time.Duration(plan.Drain), Streams: time.Duration(plan.Streams), Spread: time.Second, Parting: 2 * time.Second}, nil)
+			s.dismiss(old)
+		})
+	}
+}

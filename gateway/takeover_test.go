@@ -1,0 +1,138 @@
+package gateway_test
+
+import (
+	"context"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pomodoro.cc/gateway"
+	"pomodoro.cc/gateway/gatewaytest"
+	"pomodoro.cc/gateway/swap"
+)
+
+func TestTakeover_NoVisitorNoticesAndNothingIsForgotten(t *testing.T) {
+	app, next := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "next")
+	app.Does(everyKind)
+	next.Does(everyKind)
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app)+"access_log: \"off\"\nstop: {streams: 100ms}\n")
+	if r := swaps(t, gw, to("v2", next)); r.Result != swap.Done {
+		t.Fatalf("%s: %s", r.Result, r.Text)
+	}
+	v := &visitors{gw: gw, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	defer v.client.CloseIdleConnections()
+	kinds := []func(context.Context) error{v.reads, v.writes, v.uploads, v.downloads, v.follows, v.talks}
+	ctx, end := context.WithCancel(t.Context())
+	var load sync.WaitGroup
+	for n := range 24 {
+		load.Go(func() {
+			for ctx.Err() == nil {
+				if err := kinds[n%len(kinds)](ctx); err != nil && ctx.Err() == nil {
+					t.Errorf("client %d: %v", n, err)
+					return
+				}
+			}
+		})
+	}
+	one := gw
+	for range 3 {
+		asked := next.Hits.Load()
+		gatewaytest.Eventually(t, "there is load", func() bool { return next.Hits.Load() > asked+100 })
+		two := one.Successor()
+		if two.URL != one.URL {
+			t.Fatalf("the successor listens at %s, not %s", two.URL, one.URL)
+		}
+		if err := one.Done(); err != nil {
+			t.Fatal(err)
+		}
+		one = two
+	}
+	end()
+	load.Wait()
+	s := one.Status().Services[0]
+	if s.Version != "v2" || len(s.Targets) != 1 || s.Targets[0].URL != next.URL {
+		t.Errorf("the last successor serves %+v", s)
+	}
+	if r := swaps(t, one, to("v3", app)); r.Result != swap.Done {
+		t.Errorf("a swap after it: %s: %s", r.Result, r.Text)
+	}
+}
+
+func TestTakeover_ASuccessorThatDiesBeforeItServesChangesNothing(t *testing.T) {
+	app, next := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "next")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	h, err := gateway.TakeOver(t.Context(), gw.Path)
+	if err != nil || h == nil {
+		t.Fatalf("%v, %v", h, err)
+	}
+	if _, err := order(t, gw, "app", to("v2", next)); err == nil || !strings.Contains(err.Error(), "taking this gateway over") {
+		t.Errorf("a swap meanwhile: %v", err)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	gatewaytest.Eventually(t, "it goes on", func() bool {
+		r, err := order(t, gw, "app", to("v2", next))
+		return err == nil && report(t, gw, r).Result == swap.Done
+	})
+	if _, got := gw.Get("/"); got != "next" {
+		t.Errorf("%q answers", got)
+	}
+}
+
+func TestTakeover_ItWaitsForASwapThatIsUnderWay(t *testing.T) {
+	app, next := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "next")
+	next.FallsIll()
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	id, err := order(t, gw, "app", to("v2", next))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hasty, enough := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer enough()
+	if h, err := gateway.TakeOver(hasty, gw.Path); err == nil || !strings.Contains(err.Error(), "is under way") && hasty.Err() == nil {
+		t.Errorf("in the middle of a swap: %v, %v", h, err)
+	}
+	next.Recovers()
+	two := gw.Successor()
+	if r := report(t, two, id); r.Result != swap.Done {
+		t.Errorf("the swap: %s: %s", r.Result, r.Text)
+	}
+	if _, got := two.Get("/"); got != "next" {
+		t.Errorf("%q answers", got)
+	}
+	if err := gw.Done(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTakeover_APauseGoesOn(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	if _, err := client(gw).Send(t.Context(), http.MethodPost, "/v1/services/app/pause", map[string]any{"writes": true, "max": "1h"}); err != nil {
+		t.Fatal(err)
+	}
+	two := gw.Successor()
+	if s := two.Status().Services[0]; !strings.HasPrefix(s.Paused, "writes until") {
+		t.Errorf("paused: %q", s.Paused)
+	}
+	if err := gw.Done(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTakeover_WhereNobodyRunsThereIsNothingToTake(t *testing.T) {
+	gw := gatewaytest.Start(t, gatewaytest.Service("app"))
+	if err := gw.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if h, err := gateway.TakeOver(t.Context(), gw.Path); h != nil || err != nil {
+		t.Errorf("%v, %v", h, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(gw.Path), "*.sock")); err != nil || len(left) > 0 {
+		t.Errorf("sockets left: %v, %v", left, err)
+	}
+}

@@ -1,0 +1,128 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// standard is net/http's Transport with the settings that a proxy needs in place
+// of the defaults made for clients. It is what ours is measured by.
+type standard struct {
+	*http.Transport
+	o    Options
+	open atomic.Int64
+}
+
+func newStandard(target *url.URL, d *dialer, o Options) *standard {
+	s := &standard{o: o}
+	s.Transport = &http.Transport{
+		// Nothing from the environment, nothing invented, nothing unpacked.
+		Proxy:                  nil,
+		DisableCompression:     true,
+		TLSClientConfig:        d.secure,
+		TLSHandshakeTimeout:    o.Dial,
+		ResponseHeaderTimeout:  o.Header,
+		IdleConnTimeout:        o.Idle,
+		ExpectContinueTimeout:  unconfirmed,
+		MaxIdleConnsPerHost:    1024,
+		MaxResponseHeaderBytes: maxHead,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			plain := *d
+			plain.secure = nil // Transport does that itself
+			c, _, err := plain.dial(ctx, nil, nil)
+			if err != nil {
+				return nil, err
+			}
+			s.count(c.sock)
+			if target.Scheme == "http" || target.Scheme == "unix" {
+				return &looked{socket: c.sock}, nil
+			}
+			return c.sock, nil
+		},
+		HTTP2: &http.HTTP2Config{SendPingTimeout: silence, PingTimeout: silence},
+	}
+	protocols := new(http.Protocols)
+	switch target.Scheme {
+	case "http", "unix":
+		protocols.SetHTTP1(true)
+		s.MaxConnsPerHost = o.Connections
+	case "https":
+		protocols.SetHTTP1(true)
+		protocols.SetHTTP2(true)
+	case "h2c":
+		protocols.SetUnencryptedHTTP2(true)
+	}
+	s.Protocols = protocols
+	return s
+}
+
+// silence is after how long an HTTP/2 connection is asked whether it is alive.
+const silence = 15 * time.Second
+
+// count counts a connection until it is closed.
+func (s *standard) count(c *socket) {
+	s.open.Add(1)
+	c.closed = sync.OnceFunc(func() { s.open.Add(-1) })
+}
+
+// RoundTrip gives what http.Transport says only in words a type.
+func (s *standard) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := s.Transport.RoundTrip(r)
+	if err == nil {
+		return res, nil
+	}
+	text := err.Error()
+	for _, words := range []string{"malformed", "server response headers exceeded", "transfer encoding", "bad Content-Length", "multiple Content-Length"} {
+		if strings.Contains(text, words) {
+			return nil, &MalformedError{text}
+		}
+	}
+	if strings.Contains(text, "server closed idle connection") {
+		return nil, &unsentError{err} // looked refuses every write after the end was read
+	}
+	return nil, err
+}
+
+// Stats says what is open; which are idle, http.Transport does not tell.
+func (s *standard) Stats() Stats {
+	return Stats{Open: int(s.open.Load()), IdleLimit: s.o.Idle}
+}
+
+// errStale says that the target had closed an idle connection before a request
+// was written to it: no byte was sent.
+var errStale = errors.New("the target closed the idle connection")
+
+// looked looks at the socket before a request is written to it, so that a POST
+// never meets a connection that the target has closed already.
+type looked struct {
+	*socket
+	ended   atomic.Bool // the target's end was read
+	waiting atomic.Bool // an answer has come since the last write: the next write begins a request
+}
+
+// Read notes the end, before anybody can act on it.
+func (c *looked) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		c.ended.Store(true)
+	}
+	if n > 0 {
+		c.waiting.Store(true)
+	}
+	return n, err
+}
+
+// Write refuses to begin a request on a connection that has ended.
+func (c *looked) Write(p []byte) (int, error) {
+	if c.waiting.Swap(false) && (c.ended.Load() || c.sight() == ended) {
+		return 0, errStale
+	}
+	return c.Conn.Write(p)
+}
