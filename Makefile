@@ -7,7 +7,7 @@ FUZZTIME ?= 60s
 export VERSION TOOLS FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-docker check bench fuzz images save load push up stop down deploy probe dropmatrix soak clean
+.PHONY: help run build test test-docker check bench bench-api growth pgo fuzz images save load push up stop down deploy probe dropmatrix soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,8 +27,17 @@ test-docker: ## build the images (IMAGES=ready: take those built), start the sta
 check: ## formatting, vet, staticcheck, vulnerabilities, architecture, scripts, routes.yaml
 	@.ci/check
 
-bench: ## benchmarks of the gateway
-	go test -run '^$$' -bench . -benchmem ./gateway/...
+bench: ## beside nginx, haproxy and caddy (PEERS), one table; then the micro benchmarks
+	@.ci/bench
+
+bench-api: ## the api's embedded store with a million entries: p50 and p99
+	go test -run '^$$' -bench Embedded -benchtime 5000x ./services/api/internal/embedded
+
+growth: build ## what 10,000 routes, 500 targets, 20,000 open visitors cost: docs/growth.svg
+	@.ci/growth
+
+pgo: build ## a mixed load of 30 s (SECS) that writes gateway/cmd/pomodoro-main/default.pgo
+	@.ci/pgo
 
 fuzz: ## every fuzz target for FUZZTIME (60s)
 	@.ci/fuzz
@@ -60,7 +69,7 @@ deploy: ## bring the images to DEPLOY_HOST and start them there
 probe: build ## HTTP/1.1 and HTTP/2 probes of TOOLS against a fresh gateway
 	@.ci/probe
 
-dropmatrix: ## requests lost in SCENARIOS (S0,S1,S2,S2c,S3,S4,S5,S6,S8,S9,S11,S13), REPS (3) times each
+dropmatrix: ## requests lost in SCENARIOS (S0,S1,S2,S2c,S3,S4,S5,S6,S8,S9,S10,S10b,S11,S13), REPS (3) times each
 	@.ci/dropmatrix
 
 soak: ## a thousand swaps under 64 clients, raced: some minutes
