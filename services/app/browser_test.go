@@ -227,15 +227,26 @@ func (p *tab) words() string {
 	return v
 }
 
-// click presses the mouse on an element, which the page may be drawing anew.
+// click presses the mouse on an element until the element has felt it: a page
+// may move it, or draw it anew, between the look at its place and the press.
 func (p *tab) click(selector string) {
 	p.t.Helper()
 	var last error
 	p.until("a click on "+selector, func() bool {
 		ctx, cancel := context.WithTimeout(p.ctx, patience)
 		defer cancel()
-		last = chromedp.Do(ctx, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
-		return last == nil
+		watch := fmt.Sprintf(`window.felt = false;
+			addEventListener("click", (event) => { felt = event.target.closest?.(%q) !== null; }, { capture: true, once: true })`, selector)
+		if _, last = chromedp.Run(ctx, chromedp.Evaluate[any](watch)); last != nil {
+			return false
+		}
+		if last = chromedp.Do(ctx, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible)); last != nil {
+			return false
+		}
+		// A click may lead to another page, which knows nothing of it.
+		var felt bool
+		felt, last = chromedp.Run(ctx, chromedp.Evaluate[bool](`window.felt ?? true`))
+		return felt && last == nil
 	}, &last)
 }
 
@@ -292,9 +303,29 @@ func (p *tab) stored(table string) []map[string]any {
 	})`, table, table))
 }
 
+// runs numbers the runs of tests, so that one that is repeated begins with users
+// of whom the site knows nothing.
+var runs struct {
+	sync.Mutex
+	of map[*testing.T]int
+}
+
+func run(t *testing.T) int {
+	runs.Lock()
+	defer runs.Unlock()
+	if runs.of[t] == 0 {
+		if runs.of == nil {
+			runs.of = map[*testing.T]int{}
+		}
+		runs.of[t] = len(runs.of) + 1
+	}
+	return runs.of[t]
+}
+
 // logsIn presses the button of the login that exists for tests, as somebody.
 func (p *tab) logsIn(name string) {
 	p.t.Helper()
+	name = fmt.Sprintf("%s-%d", name, run(p.t))
 	p.shows("#logins a", "Log in")
 	eval[string](p, fmt.Sprintf(`document.querySelector("#logins a").search = "?user=%s"`, name))
 	p.click("#logins a")

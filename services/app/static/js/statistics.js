@@ -4,7 +4,7 @@ import { me } from "./account.js";
 import { hear } from "./channel.js";
 import * as charts from "./charts.js";
 import { dayOf, named, shift, startOf, valid, weekday, zone } from "./days.js";
-import { at, count, make, text } from "./dom.js";
+import { arrange, at, count, make, text } from "./dom.js";
 import { between, dismiss, refused, waiting } from "./entries.js";
 import { askFor } from "./request.js";
 import { summarize } from "./summary.js";
@@ -112,13 +112,21 @@ function averages(tags, days) {
   }));
 }
 
-// troubles tells of entries that the api did not take: they stay here.
+// troubles tells of entries that the api did not take: they stay here. What is
+// shown already stays as it is, so that a button is never replaced under a
+// finger.
 async function troubles() {
   const list = await refused();
+  const known = new Map([...at("refused").children].map((line) => [line.dataset.of, line]));
   at("refused-part").hidden = list.length === 0;
-  at("refused").replaceChildren(...list.map((e) =>
-    make("li", {}, `${named(dayOf(Date.parse(e.startedAt)))}, ${charts.entryName(e)}: ${e.refused} `,
-      make("button", { type: "button", onclick: () => dismiss(e.startedAt) }, "Remove"))));
+  arrange(at("refused"), list.map((e) => known.get(e.startedAt) ?? trouble(e)));
+}
+
+function trouble(e) {
+  const line = make("li", {}, `${named(dayOf(Date.parse(e.startedAt)))}, ${charts.entryName(e)}: ${e.refused} `,
+    make("button", { type: "button", onclick: () => dismiss(e.startedAt) }, "Remove"));
+  line.dataset.of = e.startedAt;
+  return line;
 }
 
 export function begin() {
