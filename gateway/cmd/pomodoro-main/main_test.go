@@ -161,6 +161,14 @@ func TestMemory_TheCollectorWorksLessOftenUnlessTheOperatorSaysHowOften(t *testi
 	}
 }
 
+func TestMemory_WhereMuchLivesLessMayBeGarbage(t *testing.T) {
+	for live, want := range map[uint64]int{0: 400, 6 << 20: 400, 16 << 20: 400, 17 << 20: 200, 32 << 20: 200, 33 << 20: 100, 1 << 30: 100} {
+		if got := share(live); got != want {
+			t.Errorf("%d MiB: %d %%, want %d", live>>20, got, want)
+		}
+	}
+}
+
 // No file may grow by a byte, which is what a full disk means to a program.
 func TestSwap_AFullDiskRefusesBeforeAnythingChanged(t *testing.T) {
 	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")

@@ -41,7 +41,8 @@ func runCommand() *cobra.Command {
 		hangup := make(chan os.Signal, 1)
 		signal.Notify(hangup, syscall.SIGHUP)
 		defer signal.Stop(hangup)
-		go tidy(c.Context()) // it ends with the program and has nothing to finish
+		go tidy(c.Context()) // they end with the program and have nothing to finish
+		go spare(c.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- g.Run(c.Context()) }()
 		for {
