@@ -237,8 +237,8 @@ func TestSwap_ItCanBeCalledOffBeforePublish(t *testing.T) {
 	if r := report(t, gw, id); r.Result != swap.Cancelled || r.Exit != 1 {
 		t.Errorf("report %+v", r)
 	}
-	if r := swaps(t, gw, to("v1", old)); r.Result != swap.Unchanged || r.Exit != 0 {
-		t.Errorf("to the targets that serve: %s", r.Result)
+	if r := swaps(t, gw, to("v1", old)); r.Result != swap.Unchanged || r.Exit != 0 || len(r.From.Targets) != 1 {
+		t.Errorf("to the targets that serve: %s, from %v", r.Result, r.From.Targets)
 	}
 }
 

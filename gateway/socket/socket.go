@@ -63,6 +63,9 @@ func Replace(path string) (*Listener, error) {
 	return &Listener{UnixListener: l, path: path, mine: mine}, nil
 }
 
+// Addr is where others find it.
+func (l *Listener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
+
 // Close closes the listener.
 func (l *Listener) Close() error {
 	if there, err := os.Stat(l.path); err == nil && os.SameFile(there, l.mine) {

@@ -75,6 +75,13 @@ func (s *Service) hold(w *Swap) {
 	s.waiting = slices.DeleteFunc(s.waiting, func(x *Swap) bool { return x == w })
 }
 
+// forgo lets w wait no longer.
+func (s *Service) forgo(w *Swap) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = slices.DeleteFunc(s.waiting, func(x *Swap) bool { return x == w })
+}
+
 // lockFor waits for the lock if w does not hold it yet.
 func (s *Service) lockFor(ctx context.Context, w *Swap) error {
 	if w.locked {
@@ -87,11 +94,24 @@ func (s *Service) lockFor(ctx context.Context, w *Swap) error {
 	case s.lock <- struct{}{}:
 		s.hold(w)
 		return nil
+	case <-s.gone:
+		s.forgo(w)
+		return &Refusal{Nothing, fmt.Sprintf("routes.yaml does not name %s any more", s.Name)}
 	case <-ctx.Done():
-		s.mu.Lock()
-		s.waiting = slices.DeleteFunc(s.waiting, func(x *Swap) bool { return x == w })
-		s.mu.Unlock()
+		s.forgo(w)
 		return context.Cause(ctx)
+	}
+}
+
+// retired waits for the swap under way and takes the lock for ever. Swaps that wait
+// for it are refused. False: the gateway ended meanwhile.
+func (s *Service) retired() bool {
+	close(s.gone)
+	select {
+	case s.lock <- struct{}{}:
+		return true
+	case <-s.all.life.Done():
+		return false
 	}
 }
 

@@ -32,6 +32,7 @@ type Service struct {
 	all     *Services
 	journal *Journal
 	lock    chan struct{} // holds one token while a swap is under way
+	gone    chan struct{} // closed when routes.yaml names the service no more
 	queue   sync.Mutex    // from the look for a swap of the same key to the new one's place
 
 	mu       sync.Mutex // guards the fields below
@@ -45,7 +46,7 @@ type Service struct {
 }
 
 func newService(all *Services, name string, settings Settings) *Service {
-	s := &Service{Name: name, all: all, journal: all.journal, lock: make(chan struct{}, 1), settings: settings, live: map[*upstream.Target]*Member{}}
+	s := &Service{Name: name, all: all, journal: all.journal, lock: make(chan struct{}, 1), gone: make(chan struct{}), settings: settings, live: map[*upstream.Target]*Member{}}
 	s.Slot = upstream.NewSlot(name, upstream.NewPool(nil, settings.Balance, settings.Eject))
 	return s
 }

@@ -268,7 +268,9 @@ func proveAll(ctx context.Context, swaps []*Swap) error {
 	return errors.Join(errs...)
 }
 
-// retain lets the services go that next does not name.
+// retain lets the services go that next does not name, each after the swap that is
+// under way: it would publish targets, and check them for ever, in a service that
+// nobody asks.
 func (all *Services) retain(next map[string]*Service) {
 	all.mu.Lock()
 	gone := all.name
@@ -279,6 +281,9 @@ func (all *Services) retain(next map[string]*Service) {
 			continue
 		}
 		all.tasks.Go(func() {
+			if !s.retired() {
+				return
+			}
 			old := s.Slot.Pool()
 			s.Slot.Publish(upstream.Set{Main: upstream.NewPool(nil, upstream.Least, upstream.Ejection{})})
 			s.Slot.Retire(old, nil)

@@ -75,6 +75,7 @@ func (w *Swap) claim(ctx context.Context) error {
 		return err
 	}
 	s.mu.Lock()
+	w.report.From = s.serving
 	if samePlaces(s.serving.Targets, w.order.Targets) {
 		s.mu.Unlock()
 		s.unlock(w)
@@ -85,7 +86,6 @@ func (w *Swap) claim(ctx context.Context) error {
 		w.settings = *w.wanted
 	}
 	w.plan = w.settings.Plan.with(w.order)
-	w.report.From = s.serving
 	w.old = s.Slot.Pool()
 	s.mu.Unlock()
 	return nil

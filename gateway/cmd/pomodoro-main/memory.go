@@ -61,11 +61,6 @@ func tidy(ctx context.Context) {
 	percent := garbage
 	var before uint64
 	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
 		metrics.Read(sample)
 		cycles, used, live, stacks := sample[0].Value.Uint64(), sample[1].Value.Uint64(), sample[2].Value.Uint64(), sample[3].Value.Uint64()
 		if now := share(live + stacks); adapts && now != percent {
@@ -77,5 +72,10 @@ func tidy(ctx context.Context) {
 			cycles++
 		}
 		before = cycles
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
