@@ -13,14 +13,7 @@ import (
 
 // raw makes u answer with these bytes.
 func raw(u *gatewaytest.Upstream, answer string) {
-	u.Does(func(w http.ResponseWriter, _ *http.Request) {
-		c, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
-		io.WriteString(c, answer)
-		c.Close()
-	})
+	u.Hijacks(func(c net.Conn, _ *bufio.ReadWriter) { io.WriteString(c, answer) })
 }
 
 // says sends one request as written and returns the answer's status.

@@ -87,15 +87,7 @@ func TestConnections_ABrokenAnswerIsBadAnswerOfTheTarget(t *testing.T) {
 		"no HTTP":       "SSH-2.0-OpenSSH_9.6\r\n",
 	} {
 		app := gatewaytest.NewUpstream(t, "app")
-		app.Does(func(w http.ResponseWriter, _ *http.Request) {
-			c, _, err := http.NewResponseController(w).Hijack()
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer c.Close()
-			io.WriteString(c, answer)
-		})
+		raw(app, answer)
 		gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
 		if res, _ := gw.Get("/"); res.StatusCode != 502 || res.Header.Get("X-Gateway-Reason") != "bad_answer" {
 			t.Errorf("%s: %d %s", name, res.StatusCode, res.Header.Get("X-Gateway-Reason"))
@@ -105,13 +97,7 @@ func TestConnections_ABrokenAnswerIsBadAnswerOfTheTarget(t *testing.T) {
 
 func TestWebSocket_EachDirectionEndsAlone(t *testing.T) {
 	app := gatewaytest.NewUpstream(t, "app")
-	app.Does(func(w http.ResponseWriter, r *http.Request) {
-		c, rw, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer c.Close()
+	app.Hijacks(func(c net.Conn, rw *bufio.ReadWriter) {
 		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 		all, err := io.ReadAll(rw) // to the visitor's end
 		if err != nil {

@@ -231,13 +231,7 @@ func TestReload_ASaveInTheFolderIsNoticed(t *testing.T) {
 
 func TestWebSocket_BytesGoBothWaysAndAStopSaysGoodbye(t *testing.T) {
 	app := gatewaytest.NewUpstream(t, "app")
-	app.Does(func(w http.ResponseWriter, r *http.Request) {
-		c, rw, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer c.Close()
+	app.Hijacks(func(c net.Conn, rw *bufio.ReadWriter) {
 		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 		io.Copy(c, rw)
 	})
@@ -307,13 +301,7 @@ func TestMetrics_CountRequestsByRouteAndClass(t *testing.T) {
 	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
 	gw.Get("/")
 	gatewaytest.Eventually(t, "the request is counted", func() bool {
-		res, err := http.Get("http://" + gw.Addr("metrics").String() + "/metrics")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		text, _ := io.ReadAll(res.Body)
-		return strings.Contains(string(text), `gateway_requests_total{method="GET",route="/",service="app",status="2xx"} 1`)
+		return strings.Contains(gw.Metrics(), `gateway_requests_total{method="GET",route="/",service="app",status="2xx"} 1`)
 	})
 }
 
@@ -392,13 +380,7 @@ func TestMetrics_ARequestUnderWayAtAReloadIsCountedByItsRoute(t *testing.T) {
 	close(end)
 	<-answered
 	gatewaytest.Eventually(t, "the request is counted by its route", func() bool {
-		res, err := http.Get("http://" + gw.Addr("metrics").String() + "/metrics")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		text, _ := io.ReadAll(res.Body)
-		return strings.Contains(string(text), `gateway_requests_total{method="GET",route="/",service="app",status="2xx"} 1`)
+		return strings.Contains(gw.Metrics(), `gateway_requests_total{method="GET",route="/",service="app",status="2xx"} 1`)
 	})
 }
 

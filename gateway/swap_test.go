@@ -73,6 +73,19 @@ func to(version string, targets ...*gatewaytest.Upstream) map[string]any {
 	return map[string]any{"targets": urls, "version": version, "watch": "0s", "drain": "10s"}
 }
 
+// swapping is a gateway in whose service a swap waits for its target to recover.
+func swapping(t *testing.T) (gw *gatewaytest.Gateway, old, next *gatewaytest.Upstream, id string) {
+	t.Helper()
+	old, next = gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	next.FallsIll()
+	gw = gatewaytest.Start(t, gatewaytest.Service("app", old))
+	id, err := order(t, gw, "app", to("v2", next))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return gw, old, next, id
+}
+
 func TestSwap_ATargetThatNeverProvesItselfIsRefusedAndTheReportSaysWhy(t *testing.T) {
 	old, bad := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "bad")
 	bad.FallsIll()
@@ -224,13 +237,7 @@ func TestSwap_OneAtATimeNamingTheHolder(t *testing.T) {
 }
 
 func TestSwap_ItCanBeCalledOffBeforePublish(t *testing.T) {
-	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
-	next.FallsIll()
-	gw := gatewaytest.Start(t, gatewaytest.Service("app", old))
-	id, err := order(t, gw, "app", to("v2", next))
-	if err != nil {
-		t.Fatal(err)
-	}
+	gw, old, _, id := swapping(t)
 	if _, err := client(gw).Do(t.Context(), http.MethodDelete, "/v1/swaps/"+id); err != nil {
 		t.Fatal(err)
 	}
@@ -396,13 +403,7 @@ func TestReload_WithoutAJournalNothingChangesAndNoServiceStaysLocked(t *testing.
 }
 
 func TestReload_ThatWaitedForASwapToTheSameTargetsIsTaken(t *testing.T) {
-	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
-	next.FallsIll()
-	gw := gatewaytest.Start(t, gatewaytest.Service("app", old))
-	id, err := order(t, gw, "app", to("v2", next))
-	if err != nil {
-		t.Fatal(err)
-	}
+	gw, _, next, id := swapping(t)
 	gw.Writes(gatewaytest.Service("app", next) + "  - {path: /other, service: app}\n")
 	reloaded := make(chan error, 1)
 	go func() { reloaded <- gw.Reload(t.Context()) }()
@@ -448,12 +449,6 @@ func TestMetrics_EveryResultOfASwapIsCountedByItsName(t *testing.T) {
 		t.Fatalf("result %s", r.Result)
 	}
 	gatewaytest.Eventually(t, "it is counted", func() bool {
-		res, err := http.Get("http://" + gw.Addr("metrics").String() + "/metrics")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		text, _ := io.ReadAll(res.Body)
-		return strings.Contains(string(text), `gateway_swaps_total{result="unchanged",service="app"} 1`)
+		return strings.Contains(gw.Metrics(), `gateway_swaps_total{result="unchanged",service="app"} 1`)
 	})
 }

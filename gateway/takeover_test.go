@@ -84,13 +84,7 @@ func TestTakeover_ASuccessorThatDiesBeforeItServesChangesNothing(t *testing.T) {
 }
 
 func TestTakeover_ItWaitsForASwapThatIsUnderWay(t *testing.T) {
-	app, next := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "next")
-	next.FallsIll()
-	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
-	id, err := order(t, gw, "app", to("v2", next))
-	if err != nil {
-		t.Fatal(err)
-	}
+	gw, _, next, id := swapping(t)
 	hasty, enough := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer enough()
 	if h, err := gateway.TakeOver(hasty, gw.Path); err == nil || !strings.Contains(err.Error(), "is under way") && hasty.Err() == nil {

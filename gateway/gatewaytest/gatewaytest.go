@@ -3,6 +3,7 @@
 package gatewaytest
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -76,6 +77,20 @@ func (u *Upstream) Does(h http.HandlerFunc) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.serve = h
+}
+
+// Hijacks gives f the connection of each request from now on, to answer on it; it
+// is closed when f returns.
+func (u *Upstream) Hijacks(f func(net.Conn, *bufio.ReadWriter)) {
+	u.Does(func(w http.ResponseWriter, _ *http.Request) {
+		c, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			u.t.Error(err)
+			return
+		}
+		defer c.Close()
+		f(c, rw)
+	})
 }
 
 // ServeHTTP answers as told.
@@ -214,7 +229,19 @@ func Service(name string, targets ...*Upstream) string {
 // Get asks for a path and returns status, head and body.
 func (g *Gateway) Get(path string) (*http.Response, string) {
 	g.t.Helper()
-	res, err := http.Get(g.URL + path)
+	return g.ask(g.URL + path)
+}
+
+// Metrics is what /metrics says now.
+func (g *Gateway) Metrics() string {
+	g.t.Helper()
+	_, text := g.ask("http://" + g.Addr("metrics").String() + "/metrics")
+	return text
+}
+
+func (g *Gateway) ask(url string) (*http.Response, string) {
+	g.t.Helper()
+	res, err := http.Get(url)
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -14,29 +14,42 @@ import (
 	"pomodoro.cc/gateway/upstream"
 )
 
-// A job that CI runs twice at once is one swap, and both get its report.
-func TestBegin_TheSameOrderInTheSameInstantIsOneSwap(t *testing.T) {
+// serving is services at work, of which app is the one, with the target http://old.
+func serving(t *testing.T, settings Settings) (all *Services, app *Service) {
+	t.Helper()
 	journal, err := OpenJournal(state.NewFile(filepath.Join(t.TempDir(), "journal.json")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := NewServices(journal, slog.New(slog.DiscardHandler), nil)
+	all = NewServices(journal, slog.New(slog.DiscardHandler), nil)
 	t.Cleanup(all.Stop)
-	proven := func(s Spec) (*upstream.Target, func(context.Context) error, error) {
-		u, err := url.Parse(s.URL)
-		if err != nil {
-			return nil, nil, err
-		}
-		target := upstream.NewTarget(u, s.Version, 1, upstream.Down, http.DefaultTransport)
-		target.Prove()
-		return target, nil, nil
-	}
-	settings := Settings{Make: proven, CheckTargets: func([]Spec) error { return nil }, Plan: Plan{Patience: Duration(time.Minute)}}
 	if err := all.Adopt(map[string]Desired{"app": {Targets: []Spec{{URL: "http://old"}}, Settings: settings}}); err != nil {
 		t.Fatal(err)
 	}
 	all.Start()
-	app := all.Get("app")
+	return all, all.Get("app")
+}
+
+// target is a target that is made of s, and not healthy yet.
+func target(s Spec) (*upstream.Target, error) {
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		return nil, err
+	}
+	return upstream.NewTarget(u, s.Version, 1, upstream.Down, http.DefaultTransport), nil
+}
+
+// A job that CI runs twice at once is one swap, and both get its report.
+func TestBegin_TheSameOrderInTheSameInstantIsOneSwap(t *testing.T) {
+	proven := func(s Spec) (*upstream.Target, func(context.Context) error, error) {
+		made, err := target(s)
+		if err == nil {
+			made.Prove()
+		}
+		return made, nil, err
+	}
+	settings := Settings{Make: proven, CheckTargets: func([]Spec) error { return nil }, Plan: Plan{Patience: Duration(time.Minute)}}
+	_, app := serving(t, settings)
 	type begun struct {
 		swap *Swap
 		err  error
@@ -64,9 +77,7 @@ func TestBegin_TheSameOrderInTheSameInstantIsOneSwap(t *testing.T) {
 			t.Fatalf("build %d: %d swaps, want one", build, len(swaps))
 		}
 		for _, w := range swaps {
-			for _, more := w.Events(0); w.Report() == nil; _, more = w.Events(0) {
-				<-more
-			}
+			ended(w)
 		}
 	}
 }

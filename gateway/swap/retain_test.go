@@ -2,35 +2,20 @@ package swap
 
 import (
 	"context"
-	"log/slog"
-	"net/http"
-	"net/url"
-	"path/filepath"
 	"runtime"
 	"testing"
 	"time"
 
-	"pomodoro.cc/gateway/state"
 	"pomodoro.cc/gateway/upstream"
 )
 
 // A swap that is under way when routes.yaml drops its service ends, one that waits
 // for it is refused, and neither leaves a check behind.
 func TestReload_AServiceThatIsDroppedDuringItsSwapIsLetGoAfterIt(t *testing.T) {
-	journal, err := OpenJournal(state.NewFile(filepath.Join(t.TempDir(), "journal.json")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := NewServices(journal, slog.New(slog.DiscardHandler), nil)
-	t.Cleanup(all.Stop)
 	asked, healthy := make(chan struct{}, 1), make(chan struct{})
 	made := func(s Spec) (*upstream.Target, func(context.Context) error, error) {
-		u, err := url.Parse(s.URL)
-		if err != nil {
-			return nil, nil, err
-		}
-		target := upstream.NewTarget(u, s.Version, 1, upstream.Down, http.DefaultTransport)
-		return target, func(ctx context.Context) error {
+		t, err := target(s)
+		return t, func(ctx context.Context) error {
 			if s.URL == "http://old" {
 				return nil
 			}
@@ -44,14 +29,10 @@ func TestReload_AServiceThatIsDroppedDuringItsSwapIsLetGoAfterIt(t *testing.T) {
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
-		}, nil
+		}, err
 	}
 	settings := Settings{Make: made, CheckTargets: func([]Spec) error { return nil }, Every: time.Minute, Timeout: time.Minute, Rise: 1, Fall: 1, Plan: Plan{Patience: Duration(time.Minute)}}
-	if err := all.Adopt(map[string]Desired{"app": {Targets: []Spec{{URL: "http://old"}}, Settings: settings}}); err != nil {
-		t.Fatal(err)
-	}
-	all.Start()
-	app := all.Get("app")
+	all, app := serving(t, settings)
 	first, err := app.Begin(Order{Targets: []Spec{{URL: "http://new"}}, Version: "v2", Unattended: true})
 	if err != nil {
 		t.Fatal(err)

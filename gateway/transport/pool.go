@@ -189,25 +189,14 @@ func (p *pool) wait(ctx context.Context, key netip.AddrPort, n need) (*conn, err
 	given := make(chan *conn, 1)
 	place := p.waiting.PushBack(given)
 	p.mu.Unlock()
-	var enough <-chan time.Time
-	if d := p.dialer.timeout; d > 0 {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		enough = timer.C
-	}
-	var err error
-	select {
-	case c := <-given:
+	c, err := await(ctx, p.dialer.timeout, given)
+	if err == nil {
 		if c == nil || c.key == key && !n.fresh && c.sock.idle() {
 			return c, nil
 		}
 		p.total.leave()
 		c.Close()
 		return nil, nil
-	case <-enough:
-		err = ErrBusy
-	case <-ctx.Done():
-		err = context.Cause(ctx)
 	}
 	p.mu.Lock()
 	p.waiting.Remove(place)

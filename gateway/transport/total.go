@@ -83,21 +83,29 @@ func (t *Total) enter(ctx context.Context, patience time.Duration) error {
 	return t.wait(ctx, patience, place, turn)
 }
 
-func (t *Total) wait(ctx context.Context, patience time.Duration, place *list.Element, turn chan struct{}) error {
+// await waits for what comes, until ctx ends or the patience: that is ErrBusy. 0: no
+// bound.
+func await[T any](ctx context.Context, patience time.Duration, comes <-chan T) (what T, err error) {
 	var enough <-chan time.Time
 	if patience > 0 {
 		timer := time.NewTimer(patience)
 		defer timer.Stop()
 		enough = timer.C
 	}
-	var err error
 	select {
-	case <-turn:
-		return nil
+	case what = <-comes:
+		return what, nil
 	case <-enough:
-		err = ErrBusy
+		return what, ErrBusy
 	case <-ctx.Done():
-		err = context.Cause(ctx)
+		return what, context.Cause(ctx)
+	}
+}
+
+func (t *Total) wait(ctx context.Context, patience time.Duration, place *list.Element, turn chan struct{}) error {
+	_, err := await(ctx, patience, turn)
+	if err == nil {
+		return nil
 	}
 	t.mu.Lock()
 	t.waiting.Remove(place)

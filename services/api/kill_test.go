@@ -181,15 +181,22 @@ func TestKill_OfTheApiLosesNothingAcknowledged(t *testing.T) {
 	})
 }
 
+// onRedis is a site with a Redis of its own, and a visitor who listens to it.
+func onRedis(t *testing.T) (redis *testbed.Server, p *contract.Process, v *visitor, l *listening) {
+	t.Helper()
+	redis = testbed.Redis(t)
+	mongoURL, _ := urls(t)
+	p = process(t, "MONGO_URL="+mongoURL, "REDIS_URL="+redis.URL).Start(t)
+	ready(t, p.URL)
+	v = visit(t, p.URL, "ann")
+	l = v.listen("")
+	l.next()
+	return redis, p, v, l
+}
+
 func TestKill_OfRedisLosesNoSessionAndIsToldUntilItIsBack(t *testing.T) {
 	t.Parallel() // it waits more than it works
-	redis := testbed.Redis(t)
-	mongoURL, _ := urls(t)
-	p := process(t, "MONGO_URL="+mongoURL, "REDIS_URL="+redis.URL).Start(t)
-	ready(t, p.URL)
-	v := visit(t, p.URL, "ann")
-	l := v.listen("")
-	l.next()
+	redis, p, v, l := onRedis(t)
 	g := join(t, p.URL, "killed")
 	g.says(`{"type":"start","kind":"custom","minutes":33}`)
 	g.sees("the timer", running(33))
@@ -276,13 +283,7 @@ func TestStart_DoesNotNeedTheStoresToBeThereFirst(t *testing.T) {
 
 func TestFullRedis_LetsWhoIsLoggedInWorkAndSaysSoToTheOthers(t *testing.T) {
 	t.Parallel() // it waits more than it works
-	redis := testbed.Redis(t)
-	mongoURL, _ := urls(t)
-	p := process(t, "MONGO_URL="+mongoURL, "REDIS_URL="+redis.URL).Start(t)
-	ready(t, p.URL)
-	v := visit(t, p.URL, "ann")
-	l := v.listen("")
-	l.next()
+	redis, p, v, l := onRedis(t)
 	redis.Fill(t)
 	stranger := visit(t, p.URL, "")
 	stranger.says("GET", "/auth/fake?user=bob", "", 503)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -19,6 +18,7 @@ import (
 	authstore "github.com/go-oauth2/oauth2/v4/store"
 
 	"pomodoro.cc/services/internal/service"
+	"pomodoro.cc/services/internal/testbed"
 )
 
 const (
@@ -100,9 +100,9 @@ func newAuthority(t *testing.T, like, user string, api func() string) *authority
 
 // withOAuth is a site that both providers are configured for, by environment as
 // in production, and its log.
-func withOAuth(t *testing.T, docs documents, live volatile) (s *site, github, twitter *authority, log *logged) {
+func withOAuth(t *testing.T, docs documents, live volatile) (s *site, github, twitter *authority, log *testbed.Output) {
 	t.Helper()
-	log = new(logged)
+	log = new(testbed.Output)
 	api := func() string { return s.url }
 	github = newAuthority(t, "github", `{"id":42,"login":"ann","avatar_url":"https://example.org/ann.png"}`, api)
 	twitter = newAuthority(t, "twitter", `{"data":{"id":"42","username":"ann"}}`, api)
@@ -119,28 +119,8 @@ func withOAuth(t *testing.T, docs documents, live volatile) (s *site, github, tw
 	return serveWith(t, settings, docs, live, slog.New(slog.NewJSONHandler(log, nil))), github, twitter, log
 }
 
-// logged keeps what was logged.
-type logged struct {
-	mu   sync.Mutex // guards text
-	text bytes.Buffer
-}
-
-// Write keeps p.
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-// String is everything that was logged.
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // onEachPairWithOAuth plays a scene with logins that are configured.
-func onEachPairWithOAuth(t *testing.T, scene func(t *testing.T, s *site, github, twitter *authority, log *logged)) {
+func onEachPairWithOAuth(t *testing.T, scene func(t *testing.T, s *site, github, twitter *authority, log *testbed.Output)) {
 	onEachPair(t, func(t *testing.T, plain *site) {
 		s, github, twitter, log := withOAuth(t, plain.api.docs, plain.api.live)
 		scene(t, s, github, twitter, log)
@@ -163,7 +143,7 @@ func (v *visitor) follow(address string) *url.URL {
 }
 
 func TestLogin_WithAProviderEndsLoggedInAtTheSite(t *testing.T) {
-	onEachPairWithOAuth(t, func(t *testing.T, s *site, _, _ *authority, _ *logged) {
+	onEachPairWithOAuth(t, func(t *testing.T, s *site, _, _ *authority, _ *testbed.Output) {
 		ids := map[any]bool{}
 		for _, provider := range []string{"github", "twitter"} {
 			v := visit(t, s.url, "")
@@ -189,7 +169,7 @@ func TestLogin_WithAProviderEndsLoggedInAtTheSite(t *testing.T) {
 }
 
 func TestLogin_ThatFailsEndsAtTheSiteAndLoggedOut(t *testing.T) {
-	onEachPairWithOAuth(t, func(t *testing.T, s *site, github, _ *authority, log *logged) {
+	onEachPairWithOAuth(t, func(t *testing.T, s *site, github, _ *authority, log *testbed.Output) {
 		start := func(v *visitor) *url.URL { return v.follow(v.follow(s.url + "/auth/github").String()) }
 		edit := func(u *url.URL, name, value string) string {
 			q := u.Query()
@@ -243,7 +223,7 @@ func TestLogin_ThatFailsEndsAtTheSiteAndLoggedOut(t *testing.T) {
 }
 
 func TestLogin_NeverLeadsToAnotherSite(t *testing.T) {
-	onEachPairWithOAuth(t, func(t *testing.T, s *site, github, _ *authority, _ *logged) {
+	onEachPairWithOAuth(t, func(t *testing.T, s *site, github, _ *authority, _ *testbed.Output) {
 		for _, query := range []string{"next=https://evil.test/", "redirect_uri=https://evil.test/", "returnTo=//evil.test", "redirect=/\\evil.test"} {
 			v := visit(t, s.url, "")
 			to := v.follow(s.url + "/auth/github?" + query)
@@ -262,7 +242,7 @@ func TestLogin_NeverLeadsToAnotherSite(t *testing.T) {
 }
 
 func TestLogin_ASessionCannotBePlanted(t *testing.T) {
-	onEachPairWithOAuth(t, func(t *testing.T, s *site, _, _ *authority, _ *logged) {
+	onEachPairWithOAuth(t, func(t *testing.T, s *site, _, _ *authority, _ *testbed.Output) {
 		site, err := url.Parse(s.url)
 		if err != nil {
 			t.Fatal(err)
@@ -302,7 +282,7 @@ func TestLogin_ASessionCannotBePlanted(t *testing.T) {
 }
 
 func TestLog_HasNoSecrets(t *testing.T) {
-	onEachPairWithOAuth(t, func(t *testing.T, s *site, github, _ *authority, log *logged) {
+	onEachPairWithOAuth(t, func(t *testing.T, s *site, github, _ *authority, log *testbed.Output) {
 		v := visit(t, s.url, "")
 		to := v.follow(s.url + "/auth/github")
 		back := v.follow(to.String())

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"pomodoro.cc/services/internal/testbed"
 )
 
 // described is openapi.json with its schemas compiled as they are needed.
@@ -168,7 +170,7 @@ func TestOpenAPI_HasEveryRouteAndNoOther(t *testing.T) {
 var unmet = regexp.MustCompile(`^(101|413|429|503|405) `)
 
 func TestOpenAPI_EveryAnswerThatItNamesIsGiven(t *testing.T) {
-	onEachPairWithOAuth(t, func(t *testing.T, s *site, _, _ *authority, _ *logged) {
+	onEachPairWithOAuth(t, func(t *testing.T, s *site, _, _ *authority, _ *testbed.Output) {
 		given := map[string]bool{}
 		v := visit(t, s.url, "ann")
 		v.seen = func(method, path string, status int) { given[fmt.Sprint(status, " ", method, " ", path)] = true }

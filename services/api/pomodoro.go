@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"net/http"
 
 	"pomodoro.cc/services/api/internal/store"
@@ -55,16 +56,21 @@ func (a *api) create(w http.ResponseWriter, r *http.Request, owner string) {
 }
 
 func (a *api) read(w http.ResponseWriter, r *http.Request, owner string) {
-	id, ok := pathID(w, r, "pomodoro")
+	readOne(a, w, r, owner, "pomodoro", a.docs.Get)
+}
+
+// readOne answers with the document of a kind that get finds by the id in the path.
+func readOne[T any](a *api, w http.ResponseWriter, r *http.Request, owner, kind string, get func(ctx context.Context, owner, id string) (T, error)) {
+	id, ok := pathID(w, r, kind)
 	if !ok {
 		return
 	}
-	p, err := a.docs.Get(r.Context(), owner, id)
+	found, err := get(r.Context(), owner, id)
 	if err != nil {
-		a.refuse(w, "pomodoro", err)
+		a.refuse(w, kind, err)
 		return
 	}
-	answer(w, http.StatusOK, p)
+	answer(w, http.StatusOK, found)
 }
 
 func (a *api) change(w http.ResponseWriter, r *http.Request, owner string) {

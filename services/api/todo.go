@@ -45,16 +45,7 @@ func (a *api) createTodo(w http.ResponseWriter, r *http.Request, owner string) {
 }
 
 func (a *api) readTodo(w http.ResponseWriter, r *http.Request, owner string) {
-	id, ok := pathID(w, r, "todo")
-	if !ok {
-		return
-	}
-	t, err := a.docs.Todo(r.Context(), owner, id)
-	if err != nil {
-		a.refuse(w, "todo", err)
-		return
-	}
-	answer(w, http.StatusOK, t)
+	readOne(a, w, r, owner, "todo", a.docs.Todo)
 }
 
 func (a *api) changeTodo(w http.ResponseWriter, r *http.Request, owner string) {

@@ -32,17 +32,8 @@ func start(t *testing.T, site Site, env map[string]string) (url string, stop fun
 	return "http://" + ln.Addr().String(), cancel, done
 }
 
-func TestRun_ARequestUnderWayEndsBeforeTheSiteCloses(t *testing.T) {
-	entered, goOn, closed := make(chan bool), make(chan bool), make(chan bool)
-	site := Site{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			close(entered)
-			<-goOn
-			_, _ = io.WriteString(w, "finished")
-		}),
-		Close: func() error { close(closed); return nil },
-	}
-	url, stop, ended := start(t, site, map[string]string{"LAME_DUCK": "0s", "GRACE": "1m"})
+// visit asks for url and tells, in time, the body or what was wrong.
+func visit(url string) <-chan string {
 	said := make(chan string, 1)
 	go func() {
 		resp, err := http.Get(url)
@@ -54,6 +45,21 @@ func TestRun_ARequestUnderWayEndsBeforeTheSiteCloses(t *testing.T) {
 		body, _ := io.ReadAll(resp.Body)
 		said <- string(body)
 	}()
+	return said
+}
+
+func TestRun_ARequestUnderWayEndsBeforeTheSiteCloses(t *testing.T) {
+	entered, goOn, closed := make(chan bool), make(chan bool), make(chan bool)
+	site := Site{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			close(entered)
+			<-goOn
+			_, _ = io.WriteString(w, "finished")
+		}),
+		Close: func() error { close(closed); return nil },
+	}
+	url, stop, ended := start(t, site, map[string]string{"LAME_DUCK": "0s", "GRACE": "1m"})
+	said := visit(url)
 	<-entered
 	stop()
 	for {
@@ -89,17 +95,7 @@ func TestRun_AStreamIsToldToEndAndIsNotCut(t *testing.T) {
 		Leave: func() { close(leaving) },
 	}
 	url, stop, ended := start(t, site, map[string]string{"LAME_DUCK": "0s", "GRACE": "1m"})
-	said := make(chan string, 1)
-	go func() {
-		resp, err := http.Get(url)
-		if err != nil {
-			said <- err.Error()
-			return
-		}
-		defer resp.Body.Close()
-		body, _ := io.ReadAll(resp.Body)
-		said <- string(body)
-	}()
+	said := visit(url)
 	<-entered
 	stop()
 	if got := <-said; got != "goodbye" {

@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,7 +34,7 @@ type Server struct {
 	command func(port string) *exec.Cmd
 	cmd     *exec.Cmd
 	ended   chan struct{} // closed when cmd has ended
-	said    *output
+	said    *Output
 }
 
 // Redis starts a redis-server that keeps its data through kills, with more flags
@@ -190,7 +189,7 @@ func (s *Server) Start() error {
 	if err != nil {
 		return err
 	}
-	s.cmd, s.ended, s.said = s.command(port), make(chan struct{}), new(output)
+	s.cmd, s.ended, s.said = s.command(port), make(chan struct{}), new(Output)
 	s.cmd.Stdout, s.cmd.Stderr = s.said, s.said
 	if err := startTied(s.cmd); err != nil {
 		return fmt.Errorf("start %s: %w", s.cmd.Path, err)
@@ -210,7 +209,8 @@ func (s *Server) Start() error {
 		}
 		select {
 		case <-s.ended:
-			return fmt.Errorf("%s ended before it listened: %s", s.cmd.Path, s.said)
+			said := s.said.String()
+			return fmt.Errorf("%s ended before it listened: %q", s.cmd.Path, said[max(0, len(said)-500):])
 		case <-giveUp:
 			return fmt.Errorf("%s does not listen on %s: %w", s.cmd.Path, s.Addr, err)
 		case <-tick.C:
@@ -277,23 +277,22 @@ func (s *Server) Database(t testing.TB, name string) string {
 	return u.String()
 }
 
-// output keeps what a server says, to be told when it ends too early.
-type output struct {
+// Output keeps what is said by several goroutines or a server.
+type Output struct {
 	mu   sync.Mutex // guards text
 	text strings.Builder
 }
 
 // Write keeps p.
-func (o *output) Write(p []byte) (int, error) {
+func (o *Output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.Write(p)
 }
 
-// String is the end of what was said.
-func (o *output) String() string {
+// String is all that was said.
+func (o *Output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	said := o.text.String()
-	return strconv.Quote(said[max(0, len(said)-500):])
+	return o.text.String()
 }
