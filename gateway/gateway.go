@@ -105,6 +105,7 @@ func New(o Options) (_ *Gateway, err error) {
 		out = g.logFile
 	}
 	g.log = accesslog.New(out)
+	g.metrics.LogDropped(g.log.Dropped)
 	g.proxy = proxy.New(g.lookup, slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug))
 	g.metrics.Sample(g.sample)
 	journal, err := swap.OpenJournal(state.NewFile(filepath.Join(file.StateDir, "journal.json")))

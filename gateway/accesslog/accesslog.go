@@ -4,10 +4,13 @@
 package accesslog
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"runtime"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -15,7 +18,8 @@ import (
 const (
 	queueLines   = 4096
 	queueBytes   = 16 << 20
-	keepBytes    = 4 << 10 // a longer buffer is not kept for the next line
+	keepBytes    = 256 << 10 // a longer buffer is not kept for the next lines
+	together     = 4096      // written at once, unless one line is longer: what others write to the same pipe does not come between (PIPE_BUF, pipe(7))
 	stopPatience = 2 * time.Second
 )
 
@@ -46,45 +50,67 @@ type Entry struct {
 	UserAgent        string
 }
 
-// Log is a bounded queue of lines on their way to a writer.
+// Log is a bounded queue of lines on their way to a writer. Lines that wait while
+// others are written go out together: a system call for each would cost more than
+// all else that a line costs.
 type Log struct {
 	out     io.Writer
-	queue   chan *line
-	free    chan *line
-	queued  atomic.Int64  // bytes in queue
+	scratch sync.Pool     // of *[]byte: a line under construction
 	dropped atomic.Uint64 // lines, since the beginning
+	wake    chan struct{} // for the writing goroutine, when it is asleep
+
+	mu      sync.Mutex // guards the fields below
+	waiting batch
+	writing batch // its bytes are the writing goroutine's alone
+	asleep  bool
 
 	// Only the writing goroutine touches these.
 	told uint64 // how many of the dropped lines the log has spoken of
 	torn bool   // the last line broke off in the middle
+	own  []byte // a line that goes alone
 }
 
-// A line is a newline, for the case that the line before was torn, and then an
-// object with the newline that ends it.
-type line struct{ bytes []byte }
+// batch is lines, each with the newline that ends it; there is no other in them.
+type batch struct {
+	bytes []byte
+	lines int
+}
 
 // New returns a Log to w. Lines wait in its queue until Run writes them.
 func New(w io.Writer) *Log {
-	return &Log{out: w, queue: make(chan *line, queueLines), free: make(chan *line, queueLines)}
+	l := &Log{out: w, wake: make(chan struct{}, 1)}
+	l.scratch.New = func() any { return new(make([]byte, 0, 1<<10)) }
+	return l
 }
 
 // Write queues the line of e, or drops it when the queue is full. It never
 // waits for the writer, keeps nothing of e, and may be called from many
 // goroutines at once.
 func (l *Log) Write(e *Entry) {
-	one := l.blank()
-	one.bytes = appendEntry(append(one.bytes[:0], '\n'), e)
-	size := int64(len(one.bytes))
-	if l.queued.Add(size) <= queueBytes {
+	one := l.scratch.Get().(*[]byte)
+	*one = appendEntry((*one)[:0], e)
+	if !l.enqueue(*one) {
+		l.dropped.Add(1)
+	}
+	l.scratch.Put(one)
+}
+
+func (l *Log) enqueue(one []byte) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.waiting.lines+l.writing.lines >= queueLines || len(l.waiting.bytes)+len(l.writing.bytes)+len(one) > queueBytes {
+		return false
+	}
+	l.waiting.bytes = append(l.waiting.bytes, one...)
+	l.waiting.lines++
+	if l.asleep {
+		l.asleep = false
 		select {
-		case l.queue <- one:
-			return
-		default:
+		case l.wake <- struct{}{}:
+		default: // it was woken by its end before
 		}
 	}
-	l.queued.Add(-size)
-	l.dropped.Add(1)
-	l.recycle(one)
+	return true
 }
 
 // Dropped tells how many lines were lost so far.
@@ -111,68 +137,93 @@ func (l *Log) Run(ctx context.Context) error {
 	case <-done:
 		return nil
 	case <-patience.C:
-		return fmt.Errorf("write access log: still blocked %s after the stop: %d lines wait unwritten", stopPatience, len(l.queue)+1)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return fmt.Errorf("write access log: still blocked %s after the stop: %d lines wait unwritten", stopPatience, l.waiting.lines+l.writing.lines)
 	}
 }
 
 func (l *Log) writeUntil(ctx context.Context) {
 	for {
-		select {
-		case one := <-l.queue:
-			l.write(one)
-		case <-ctx.Done():
-			for range len(l.queue) {
-				l.write(<-l.queue)
-			}
+		if b := l.next(); len(b) > 0 {
+			l.write(b)
+			continue
+		}
+		if ctx.Err() != nil {
 			return
+		}
+		select {
+		case <-l.wake:
+			// Go runs who was woken first. The other requests that are ready go on
+			// before, so that under load their lines come along.
+			runtime.Gosched()
+		case <-ctx.Done():
 		}
 	}
 }
 
-// write makes one Write call. A failure is counted and never ends the log: a
-// full disk may have space again for the next line.
-func (l *Log) write(one *line) {
-	l.queued.Add(-int64(len(one.bytes)))
+// next makes what waits the batch to be written; none: the goroutine is asleep.
+func (l *Log) next() []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	spare := l.writing.bytes[:0]
+	if cap(spare) > keepBytes {
+		spare = nil
+	}
+	l.writing, l.waiting = l.waiting, batch{bytes: spare}
+	l.asleep = l.writing.lines == 0
+	return l.writing.bytes
+}
+
+// write writes lines, several at once while nothing fails. A failure costs the
+// line that it met, is counted and never ends the log: a full disk may have space
+// again for the next line.
+func (l *Log) write(lines []byte) {
+	for len(lines) > 0 {
+		first := bytes.IndexByte(lines, '\n') + 1
+		if l.torn || l.dropped.Load() > l.told {
+			l.writeAlone(lines[:first])
+			lines = lines[first:]
+			continue
+		}
+		some := lines
+		if len(lines) > together {
+			some = lines[:max(first, bytes.LastIndexByte(lines[:together], '\n')+1)]
+		}
+		// The error would say nothing more: fewer bytes than given is a failure.
+		n, _ := l.out.Write(some)
+		if n < len(some) {
+			whole := bytes.LastIndexByte(some[:n], '\n') + 1
+			l.torn = n > whole
+			l.dropped.Add(1)
+			n = whole + bytes.IndexByte(some[whole:], '\n') + 1
+		}
+		lines = lines[n:]
+	}
+}
+
+// writeAlone writes one line that says how many were dropped before it, and that
+// begins with a newline where the last one was torn.
+func (l *Log) writeAlone(line []byte) {
 	dropped := l.dropped.Load()
+	b := append(l.own[:0], '\n')
+	b = append(b, line...)
 	if dropped > l.told {
-		b := one.bytes[:len(one.bytes)-len("}\n")]
-		b = append(b, `,"dropped":`...)
+		b = append(b[:len(b)-len("}\n")], `,"dropped":`...)
 		b = strconv.AppendUint(b, dropped-l.told, 10)
-		one.bytes = append(b, "}\n"...)
+		b = append(b, "}\n"...)
 	}
-	b := one.bytes[1:]
-	if l.torn {
-		b = one.bytes
+	l.own = b
+	if !l.torn {
+		b = b[1:]
 	}
-	// The error would say nothing more: fewer bytes than given is a failure.
 	n, _ := l.out.Write(b)
-	switch {
-	case n == len(b):
+	if n == len(b) {
 		l.told, l.torn = dropped, false
-	case n > 0:
-		l.torn = !l.torn || n > 1 // only the newline: it has mended the line before
-		l.dropped.Add(1)
-	default:
-		l.dropped.Add(1)
-	}
-	l.recycle(one)
-}
-
-func (l *Log) blank() *line {
-	select {
-	case one := <-l.free:
-		return one
-	default:
-		return &line{bytes: make([]byte, 0, 1024)}
-	}
-}
-
-func (l *Log) recycle(one *line) {
-	if cap(one.bytes) > keepBytes {
 		return
 	}
-	select {
-	case l.free <- one:
-	default:
+	if n > 0 {
+		l.torn = !l.torn || n > 1 // only the newline: it has mended the line before
 	}
+	l.dropped.Add(1)
 }

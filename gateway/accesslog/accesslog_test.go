@@ -140,25 +140,53 @@ func (f *flaky) Write(p []byte) (int, error) {
 
 func TestRun_AFailedWriteIsCountedAndTheNextLineSaysSo(t *testing.T) {
 	const whole = 1 << 20
+	size := len(written(t, entry()))
 	for name, c := range map[string]struct {
-		room []int
-		want []float64 // dropped of each line that parses
+		together bool // the lines wait for the writer; else each is written before the next comes
+		room     []int
+		want     []float64 // dropped of each line that parses
 	}{
-		"nothing failed":                             {nil, []float64{0, 0, 0, 0}},
-		"two failed in a row":                        {[]int{whole, 0, 0}, []float64{0, 2}},
-		"a torn line does not spoil the next":        {[]int{whole, 40}, []float64{0, 1, 0}},
-		"torn twice":                                 {[]int{40, 40}, []float64{2, 0}},
-		"torn, and then room for the newline alone":  {[]int{40, 1}, []float64{2, 0}},
-		"torn, and then no room":                     {[]int{40, 0, whole}, []float64{2, 0}},
-		"the last one failed, so nobody is told yet": {[]int{whole, whole, whole, 0}, []float64{0, 0, 0}},
+		"nothing failed":                             {false, nil, []float64{0, 0, 0, 0}},
+		"two failed in a row":                        {false, []int{whole, 0, 0}, []float64{0, 2}},
+		"a torn line does not spoil the next":        {false, []int{whole, 40}, []float64{0, 1, 0}},
+		"torn twice":                                 {false, []int{40, 40}, []float64{2, 0}},
+		"torn, and then room for the newline alone":  {false, []int{40, 1}, []float64{2, 0}},
+		"torn, and then no room":                     {false, []int{40, 0, whole}, []float64{2, 0}},
+		"the last one failed, so nobody is told yet": {false, []int{whole, whole, whole, 0}, []float64{0, 0, 0}},
+
+		"together: nothing failed":              {true, nil, []float64{0, 0, 0, 0}},
+		"together: no room for any":             {true, []int{0}, []float64{1, 0, 0}},
+		"together: no room after two":           {true, []int{2 * size}, []float64{0, 0, 1}},
+		"together: the first is torn":           {true, []int{40}, []float64{1, 0, 0}},
+		"together: the third is torn":           {true, []int{2*size + 40}, []float64{0, 0, 1}},
+		"together: torn before its end":         {true, []int{2*size - 2}, []float64{0, 1, 0}},
+		"together: the last is torn":            {true, []int{4*size - 2}, []float64{0, 0, 0}},
+		"together: torn, and then the next too": {true, []int{size + 40, 40}, []float64{0, 2}},
+		"together: full to the end":             {true, []int{0, 0, 0, 0}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out := &flaky{room: c.room}
-			log := accesslog.New(out)
-			for range 4 {
-				log.Write(entry())
-			}
-			run(t, log)
+			var log *accesslog.Log
+			synctest.Test(t, func(t *testing.T) {
+				log = accesslog.New(out)
+				ctx, stop := context.WithCancel(t.Context())
+				ended := make(chan error, 1)
+				if !c.together {
+					go func() { ended <- log.Run(ctx) }()
+				}
+				for range 4 {
+					log.Write(entry())
+					synctest.Wait()
+				}
+				if c.together {
+					go func() { ended <- log.Run(ctx) }()
+				}
+				synctest.Wait()
+				stop()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			})
 
 			var got []float64
 			for line := range strings.Lines(out.String()) {
@@ -174,6 +202,49 @@ func TestRun_AFailedWriteIsCountedAndTheNextLineSaysSo(t *testing.T) {
 				t.Errorf("Dropped() = %d, want %d", log.Dropped(), want)
 			}
 		})
+	}
+}
+
+func TestRun_LinesThatWaitAreWrittenTogether(t *testing.T) {
+	out := &pieces{}
+	log := accesslog.New(out)
+	long := entry()
+	long.UserAgent = strings.Repeat("\x01", 2<<10)
+	for range 100 {
+		log.Write(entry())
+	}
+	log.Write(long)
+	for range 100 {
+		log.Write(entry())
+	}
+	run(t, log)
+	one, another := written(t, entry()), written(t, long)
+	if got, want := strings.Join(*out, ""), strings.Repeat(one, 100)+another+strings.Repeat(one, 100); got != want {
+		t.Errorf("%d bytes, want 201 lines, %d bytes", len(got), len(want))
+	}
+	if most := 2*(100/(4096/len(one))+1) + 1; len(*out) > most {
+		t.Errorf("%d writes, want at most %d", len(*out), most)
+	}
+	for _, p := range *out {
+		if !strings.HasSuffix(p, "\n") || len(p) > 4096 && p != another {
+			t.Errorf("a write of %d bytes, which others could come between, or not of whole lines: it ends in %q", len(p), p[max(0, len(p)-20):])
+		}
+	}
+}
+
+// pieces are what was written, call by call.
+type pieces []string
+
+func (p *pieces) Write(b []byte) (int, error) {
+	*p = append(*p, string(b))
+	return len(b), nil
+}
+
+func TestWrite_AfterTheEndHoldsUpNoRequest(t *testing.T) {
+	log := accesslog.New(io.Discard)
+	run(t, log)
+	for range 3 {
+		log.Write(entry())
 	}
 }
 

@@ -87,6 +87,15 @@ func (m *Metrics) SetVersion(version string) {
 // service that it no longer names has no such series any more.
 func (m *Metrics) Sample(services func() []ServiceSample) { m.sample.Store(&services) }
 
+// LogDropped sets the function that tells how many lines the access log has lost.
+// It may be called from several scrapes at once. Once for each Metrics.
+func (m *Metrics) LogDropped(lines func() uint64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "gateway_access_log_dropped_total",
+		Help: "Lines of the access log that could not be written.",
+	}, func() float64 { return float64(lines()) }))
+}
+
 // Reloaded counts a reload of the configuration: taken, or refused.
 func (m *Metrics) Reloaded(taken bool, at time.Time) {
 	if taken {
