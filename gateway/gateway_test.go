@@ -7,10 +7,12 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -63,6 +65,49 @@ func TestGateway_TheTargetSeesWhoAsksAndNothingThatAVisitorForged(t *testing.T) 
 	}
 	if got.Get("X-Forwarded-For") != "127.0.0.1" || got.Get("X-Forwarded-Proto") != "http" {
 		t.Errorf("the target saw %v", got)
+	}
+}
+
+func TestGateway_FieldsOfOneConnectionStayThereAndTheOthersArriveOnce(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	seen := make(chan http.Header, 1)
+	app.Does(func(_ http.ResponseWriter, r *http.Request) { seen <- r.Header.Clone() })
+	gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", app), "{service", "{allow_headers: [Forwarded, X-Original-URL], service", 1))
+	own := []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "X-Request-Id"}
+	for name, c := range map[string]struct{ sent, arrives string }{ // a space between fields
+		"nothing but what is for the target": {"A:1 A:2 Cookie:c X-Original-Url:/u", "A:1 A:2 Cookie:c X-Original-Url:/u"},
+		"what HTTP/1.1 does anyway":          {"Connection:Keep-Alive A:1", "A:1"},
+		"a field that Connection names":      {"Connection:a,keep-alive A:1 B:2", "B:2"},
+		"named on a second line":             {"Connection:keep-alive Connection:A A:1 B:2", "B:2"},
+		"known ones that nobody names":       {"Keep-Alive:timeout=5 Proxy-Connection:keep-alive Proxy-Authorization:x A:1", "A:1"},
+		"trailers are understood":            {"Connection:TE TE:trailers,deflate A:1", "Te:trailers A:1"},
+		"an upgrade that is not allowed":     {"Connection:Upgrade Upgrade:h2c A:1", "A:1"},
+		"forged, whatever the route allows":  {"Forwarded:for=6.6.6.6 X-Forwarded-For:6.6.6.6 A:1", "A:1"},
+		"forged, beside a field for one":     {"Connection:close Forwarded:for=6.6.6.6 X-Forwarded-Host:6 A:1", "A:1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			visitor, err := net.Dial("tcp", gw.Addr("http").String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer visitor.Close()
+			io.WriteString(visitor, "GET / HTTP/1.1\r\nHost: x\r\n"+strings.ReplaceAll(c.sent, " ", "\r\n")+"\r\n\r\n")
+			got := <-seen
+			for _, name := range own {
+				if values := got[name]; len(values) != 1 || strings.Contains(values[0], "6") && name != "X-Request-Id" {
+					t.Errorf("%s is %q", name, values)
+				}
+				delete(got, name)
+			}
+			want := http.Header{}
+			for field := range strings.FieldsSeq(c.arrives) {
+				name, value, _ := strings.Cut(field, ":")
+				want.Add(name, value)
+			}
+			if !maps.EqualFunc(got, want, slices.Equal) {
+				t.Errorf("the target saw %v, want %v", got, want)
+			}
+		})
 	}
 }
 
@@ -294,6 +339,15 @@ func TestAccessLog_ALineTellsTheRequestAndNoQuery(t *testing.T) {
 	if strings.Contains(gw.Logs.String(), "secret") {
 		t.Error("the log holds the query")
 	}
+}
+
+func TestAccessLog_LinesThatCannotBeWrittenAreCountedAndNobodyWaits(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app)+"access_log: /dev/full\n")
+	gw.Get("/")
+	gatewaytest.Eventually(t, "the loss is counted", func() bool {
+		return strings.Contains(gw.Metrics(), "\ngateway_access_log_dropped_total 1\n")
+	})
 }
 
 func TestMetrics_CountRequestsByRouteAndClass(t *testing.T) {

@@ -154,6 +154,9 @@ func (g *Gateway) count(r *http.Request, x *proxy.Exchange, took time.Duration) 
 
 // traceID is the second field of a traceparent (W3C Trace Context 3.2).
 func traceID(parent string) string {
+	if parent == "" {
+		return ""
+	}
 	if fields := strings.Split(parent, "-"); len(fields) >= 4 && len(fields[1]) == 32 {
 		return fields[1]
 	}

@@ -85,14 +85,48 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := From(r)
 	x.Route = route
 	x.direct = w == http.ResponseWriter(&x.out) && r.TLS == nil && r.ProtoMajor == 1
-	defer x.release() // ReverseProxy does not close every answer that it cannot pass on
+	x.header = r.Header
+	defer func() {
+		r.Header = x.header
+		x.release() // ReverseProxy does not close every answer that it cannot pass on
+	}()
+	if endToEnd(r.Header) {
+		r.Header, x.moves = nil, true
+	}
 	h.proxy.ServeHTTP(w, r)
 }
 
+// endToEnd tells whether h holds nothing that concerns one connection alone
+// (RFC 9110 7.6.1), as nearly all do: then ReverseProxy, who copies the fields to
+// take such ones out, is given none, and rewrite moves them to the target's
+// request as they are. A field Connection that says what HTTP/1.1 does anyway is
+// taken out here.
+func endToEnd(h http.Header) bool {
+	for name, values := range h {
+		switch name {
+		case "Connection":
+			if len(values) != 1 || !strings.EqualFold(values[0], "keep-alive") {
+				return false
+			}
+			delete(h, name)
+		case "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
+			return false
+		}
+	}
+	return true
+}
+
 // rewrite makes the request that a target sees. ReverseProxy has removed
-// hop-by-hop fields and the visitor's X-Forwarded-* already.
+// hop-by-hop fields, or there were none.
 func rewrite(p *httputil.ProxyRequest) {
 	x := From(p.In)
+	client, host := forwarded(p.In, x)
+	if x.moves {
+		p.Out.Header = x.header
+		for _, name := range [...]string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+			delete(x.header, name) // as ReverseProxy does, whatever a route allows
+		}
+	}
 	out, route := p.Out.Header, x.Route
 	// ReverseProxy drops queries that it cannot parse: the target decides.
 	p.Out.URL.RawQuery, p.Out.URL.ForceQuery = p.In.URL.RawQuery, p.In.URL.ForceQuery
@@ -112,16 +146,6 @@ func rewrite(p *httputil.ProxyRequest) {
 		}
 	}
 	delete(out, "Http2-Settings")
-	client, host := x.ClientIP, p.In.Host
-	if x.Trusted {
-		if before := p.In.Header.Values("X-Forwarded-For"); len(before) > 0 {
-			peer, _, _ := net.SplitHostPort(p.In.RemoteAddr) // the server's own: always splits
-			client = strings.Join(before, ", ") + ", " + peer
-		}
-		if before := p.In.Header.Get("X-Forwarded-Host"); before != "" {
-			host = before
-		}
-	}
 	scheme := "http"
 	if x.HTTPS {
 		scheme = "https"
@@ -139,6 +163,23 @@ func rewrite(p *httputil.ProxyRequest) {
 			p.Out.Trailer[name] = nil
 		}
 	}
+}
+
+// forwarded is who asks and for which host, as the target is told: behind a
+// trusted proxy, with what that says.
+func forwarded(in *http.Request, x *Exchange) (client, host string) {
+	client, host = x.ClientIP, in.Host
+	if !x.Trusted {
+		return client, host
+	}
+	if before := x.header.Values("X-Forwarded-For"); len(before) > 0 {
+		peer, _, _ := net.SplitHostPort(in.RemoteAddr) // the server's own: always splits
+		client = strings.Join(before, ", ") + ", " + peer
+	}
+	if before := x.header.Get("X-Forwarded-Host"); before != "" {
+		host = before
+	}
+	return client, host
 }
 
 // strip takes a prefix off the path, on the escaped form too.
