@@ -111,6 +111,29 @@ func TestGateway_FieldsOfOneConnectionStayThereAndTheOthersArriveOnce(t *testing
 	}
 }
 
+func TestGateway_FieldsOfTheTargetsConnectionDoNotReachTheVisitor(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	for name, sent := range map[string]string{
+		"none":                            "",
+		"what HTTP/1.1 does anyway":       "Connection: keep-alive\r\n",
+		"one that Connection names":       "Connection: B, keep-alive\r\nB: 1\r\n",
+		"known ones that nobody names":    "Keep-Alive: timeout=5\r\nProxy-Authenticate: x\r\nUpgrade: h2c\r\n",
+		"the end of the target's own one": "Connection: close\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			app.Hijacks(func(c net.Conn, _ *bufio.ReadWriter) {
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nDate: now\r\n"+sent+"A: 1\r\nA: 2\r\nContent-Length: 0\r\n\r\n")
+			})
+			res, _ := gw.Get("/")
+			want := http.Header{"Date": {"now"}, "A": {"1", "2"}, "Content-Length": {"0"}}
+			if !maps.EqualFunc(res.Header, want, slices.Equal) {
+				t.Errorf("the visitor saw %v, want %v", res.Header, want)
+			}
+		})
+	}
+}
+
 func TestHold_ARequestWaitsForTheOnlyTargetToComeBack(t *testing.T) {
 	app := gatewaytest.NewUpstream(t, "app")
 	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))

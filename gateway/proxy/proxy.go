@@ -97,10 +97,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // endToEnd tells whether h holds nothing that concerns one connection alone
-// (RFC 9110 7.6.1), as nearly all do: then ReverseProxy, who copies the fields to
-// take such ones out, is given none, and rewrite moves them to the target's
-// request as they are. A field Connection that says what HTTP/1.1 does anyway is
-// taken out here.
+// (RFC 9110 7.6.1), as nearly all do: then ReverseProxy, who copies a request's
+// fields to take such ones out, is given none, and rewrite moves them to the target's
+// request as they are; those of an answer are moved by check. A field Connection
+// that says what HTTP/1.1 does anyway is taken out here.
 func endToEnd(h http.Header) bool {
 	for name, values := range h {
 		switch name {
@@ -228,6 +228,10 @@ var errBadAnswer = errors.New("target answered with a status or a field that is 
 // check refuses answers that would confuse the visitor's side, and adds the
 // route's own fields.
 func check(res *http.Response) error {
+	x := fromContext(res.Request.Context())
+	if x.answer != nil {
+		res.Header = x.answer
+	}
 	if res.StatusCode < 100 {
 		return errBadAnswer
 	}
@@ -238,7 +242,6 @@ func check(res *http.Response) error {
 			}
 		}
 	}
-	x := fromContext(res.Request.Context())
 	if x.NewBucket {
 		res.Header.Add("Set-Cookie", bucketCookie(x))
 	}

@@ -44,6 +44,9 @@ func (service) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, a.upgrade(res)
 	}
 	a.carry(res)
+	if endToEnd(res.Header) {
+		x.answer, res.Header = res.Header, nil // until check
+	}
 	return res, nil
 }
 
