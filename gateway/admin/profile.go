@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"runtime/pprof"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -23,17 +24,38 @@ func profile(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if err := pprof.StartCPUProfile(w); err != nil {
+	out := profiled{w: w}
+	if err := pprof.StartCPUProfile(&out); err != nil {
 		refuse(w, http.StatusConflict, err.Error())
 		return
 	}
 	defer pprof.StopCPUProfile() // writes what was gathered
-	w.Header().Set("Content-Type", "application/octet-stream")
-	http.NewResponseController(w).Flush() // it has begun; who left is noticed below
+	out.begin()
 	t := time.NewTimer(span)
 	defer t.Stop()
 	select {
 	case <-t.C:
 	case <-r.Context().Done():
 	}
+}
+
+// profiled is an answer that the profiler writes, from a goroutine of its own.
+type profiled struct {
+	mu sync.Mutex // guards w
+	w  http.ResponseWriter
+}
+
+// Write writes.
+func (p *profiled) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.w.Write(b)
+}
+
+// begin sends the head, so that whoever asked knows that it has begun.
+func (p *profiled) begin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.w.Header().Set("Content-Type", "application/octet-stream")
+	http.NewResponseController(p.w).Flush() // who has left is noticed by the context
 }
