@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -18,8 +17,10 @@ import (
 const (
 	queueLines   = 4096
 	queueBytes   = 16 << 20
-	keepBytes    = 256 << 10 // a longer buffer is not kept for the next lines
-	together     = 4096      // written at once, unless one line is longer: what others write to the same pipe does not come between (PIPE_BUF, pipe(7))
+	keepBytes    = 256 << 10             // a longer buffer is not kept for the next lines
+	gathered     = 32 << 10              // bytes, or
+	gathering    = 20 * time.Millisecond // since the first line: then what waits is written
+	together     = 4096                  // written at once, unless one line is longer: what others write to the same pipe does not come between (PIPE_BUF, pipe(7))
 	stopPatience = 2 * time.Second
 )
 
@@ -50,19 +51,19 @@ type Entry struct {
 	UserAgent        string
 }
 
-// Log is a bounded queue of lines on their way to a writer. Lines that wait while
-// others are written go out together: a system call for each would cost more than
-// all else that a line costs.
+// Log is a bounded queue of lines on their way to a writer. They are gathered for a
+// moment and go out together: to wake a goroutine and to make a system call for each
+// would cost more than all else that a line costs.
 type Log struct {
 	out     io.Writer
 	scratch sync.Pool     // of *[]byte: a line under construction
 	dropped atomic.Uint64 // lines, since the beginning
-	wake    chan struct{} // for the writing goroutine, when it is asleep
+	some    chan struct{} // told of the first line that waits
+	enough  chan struct{} // told when there is no point in waiting for more
 
 	mu      sync.Mutex // guards the fields below
 	waiting batch
 	writing batch // its bytes are the writing goroutine's alone
-	asleep  bool
 
 	// Only the writing goroutine touches these.
 	told uint64 // how many of the dropped lines the log has spoken of
@@ -78,7 +79,7 @@ type batch struct {
 
 // New returns a Log to w. Lines wait in its queue until Run writes them.
 func New(w io.Writer) *Log {
-	l := &Log{out: w, wake: make(chan struct{}, 1)}
+	l := &Log{out: w, some: make(chan struct{}, 1), enough: make(chan struct{}, 1)}
 	l.scratch.New = func() any { return new(make([]byte, 0, 1<<10)) }
 	return l
 }
@@ -103,14 +104,21 @@ func (l *Log) enqueue(one []byte) bool {
 	}
 	l.waiting.bytes = append(l.waiting.bytes, one...)
 	l.waiting.lines++
-	if l.asleep {
-		l.asleep = false
-		select {
-		case l.wake <- struct{}{}:
-		default: // it was woken by its end before
-		}
+	if l.waiting.lines == 1 {
+		tell(l.some)
+	}
+	if n := len(l.waiting.bytes); n >= gathered && n-len(one) < gathered {
+		tell(l.enough)
 	}
 	return true
+}
+
+// tell leaves word that is found later; once is enough.
+func tell(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // Dropped tells how many lines were lost so far.
@@ -144,35 +152,41 @@ func (l *Log) Run(ctx context.Context) error {
 }
 
 func (l *Log) writeUntil(ctx context.Context) {
-	for {
-		if b := l.next(); len(b) > 0 {
-			l.write(b)
-			continue
-		}
-		if ctx.Err() != nil {
-			return
-		}
+	gather := time.NewTimer(gathering)
+	defer gather.Stop()
+	for ctx.Err() == nil {
 		select {
-		case <-l.wake:
-			// Go runs who was woken first. The other requests that are ready go on
-			// before, so that under load their lines come along.
-			runtime.Gosched()
+		case <-l.some:
 		case <-ctx.Done():
 		}
+		gather.Reset(gathering)
+		select {
+		case <-l.enough:
+		case <-gather.C:
+		case <-ctx.Done():
+		}
+		l.writeWaiting()
+	}
+	for l.writeWaiting() {
 	}
 }
 
-// next makes what waits the batch to be written; none: the goroutine is asleep.
-func (l *Log) next() []byte {
+// writeWaiting writes what waits now, and tells whether there was anything.
+func (l *Log) writeWaiting() bool {
+	l.mu.Lock()
+	l.writing, l.waiting = l.waiting, batch{bytes: l.writing.bytes}
+	lines := l.writing.bytes
+	l.mu.Unlock()
+
+	l.write(lines)
+
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	spare := l.writing.bytes[:0]
-	if cap(spare) > keepBytes {
-		spare = nil
+	l.writing = batch{}
+	if cap(lines) <= keepBytes {
+		l.writing.bytes = lines[:0]
 	}
-	l.writing, l.waiting = l.waiting, batch{bytes: spare}
-	l.asleep = l.writing.lines == 0
-	return l.writing.bytes
+	return len(lines) > 0
 }
 
 // write writes lines, several at once while nothing fails. A failure costs the
