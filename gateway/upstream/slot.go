@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"container/list"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,8 +19,8 @@ type Slot struct {
 	held   atomic.Int64
 	shards [shards]shard
 
-	mu    sync.Mutex    // guards fresh
-	fresh chan struct{} // closed when a held request should look again
+	mu      sync.Mutex // guards waiting
+	waiting list.List  // of chan struct{}: held requests in the order in which they came, each told its turn to look again
 }
 
 // Set is what serves at one moment. It never changes.
@@ -95,7 +96,7 @@ func (sh *shard) remove(v *Visit) {
 
 // NewSlot returns a slot that serves pool.
 func NewSlot(name string, pool *Pool) *Slot {
-	s := &Slot{Name: name, fresh: make(chan struct{})}
+	s := &Slot{Name: name}
 	s.set.Store(&Set{Main: pool})
 	return s
 }
@@ -154,18 +155,53 @@ func (s *Slot) Retire(pool, heir *Pool) {
 	}
 }
 
-// Wake makes held requests look again: a target became healthy.
+// Wake makes held requests look again, one after the other in the order in which
+// they came: a target became healthy.
 func (s *Slot) Wake() {
 	s.mu.Lock()
-	close(s.fresh)
-	s.fresh = make(chan struct{})
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	turn(s.waiting.Front())
 }
 
-func (s *Slot) waitFresh() <-chan struct{} {
+// turn tells a held request that it is its turn, if there is one. s.mu is locked.
+func turn(place *list.Element) {
+	if place == nil {
+		return
+	}
+	select {
+	case place.Value.(chan struct{}) <- struct{}{}:
+	default: // it has been told, and will pass the turn on
+	}
+}
+
+// queue is a held request's place among the others.
+func (s *Slot) queue() (place *list.Element, look <-chan struct{}) {
+	told := make(chan struct{}, 1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.fresh
+	return s.waiting.PushBack(told), told
+}
+
+// pass gives the turn to the next.
+func (s *Slot) pass(place *list.Element) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	turn(place.Next())
+}
+
+// dequeue gives a place up, and the turn to the next where it was this one's.
+func (s *Slot) dequeue(place *list.Element, mine bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := place.Next()
+	select {
+	case <-s.waiting.Remove(place).(chan struct{}):
+		mine = true
+	default:
+	}
+	if mine {
+		turn(next)
+	}
 }
 
 // pause is a service at rest.

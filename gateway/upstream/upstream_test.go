@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -157,6 +159,67 @@ func TestHold_EndsWhenATargetComesWhenPatienceEndsOrWhenTheVisitorLeaves(t *test
 		v, err := hold(t.Context(), 1)
 		if err != nil || v.Target != down {
 			t.Errorf("when a target came: %v", err)
+		}
+	})
+}
+
+func TestHold_WhoWaitsIsServedInOrderWhoeverLeavesMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const many = 50
+		serving := make([]*upstream.Target, many)
+		for i := range serving {
+			serving[i] = target(strconv.Itoa(i), upstream.Up)
+		}
+		inTurn := upstream.NewPool(serving, upstream.RoundRobin, upstream.Ejection{}) // so that targets tell the order
+		s := upstream.NewSlot("app", pool(target("down", upstream.Down)))
+		s.Pause(true, time.Now().Add(time.Hour))
+		visits := make([]upstream.Visit, many)
+		errs := make([]error, many)
+		leave := make([]context.CancelFunc, many)
+		var all sync.WaitGroup
+		for i := range visits {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			leave[i] = cancel
+			write := i%5 == 3 // held by the pause even when a target has come
+			all.Go(func() {
+				errs[i] = visits[i].Enter(s, upstream.Ask{Write: write})
+				errs[i] = visits[i].Hold(ctx, time.Minute, many)
+			})
+			synctest.Wait()
+		}
+		for i := 0; i < many; i += 7 {
+			go leave[i]() // at the same time as the others' turns
+		}
+		s.Publish(upstream.Set{Main: inTurn})
+		synctest.Wait()
+		held := s.Held()
+		s.Resume()
+		all.Wait()
+
+		served := func(write bool) (order []int) {
+			for i := range visits {
+				if errs[i] == nil && (i%5 == 3) == write {
+					n, err := strconv.Atoi(visits[i].Target.URL.Host)
+					if err != nil {
+						t.Fatal(err)
+					}
+					order = append(order, (n+many-1)%many) // the first turn is target 1's
+				}
+			}
+			return order
+		}
+		reads, writes := served(false), served(true)
+		if !slices.IsSorted(reads) || !slices.IsSorted(writes) || len(reads) < 30 || len(writes) == 0 || len(writes) != held {
+			t.Errorf("in the order of their coming, the waiting got turns %v, and those that the pause held %v; %d were held", reads, writes, held)
+		}
+		for i, err := range errs {
+			if err != nil && (i%7 != 0 || !errors.Is(err, context.Canceled)) {
+				t.Errorf("request %d: %v", i, err)
+			}
+		}
+		if s.Held() != 0 {
+			t.Errorf("%d are still held", s.Held())
 		}
 	})
 }

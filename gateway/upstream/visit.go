@@ -119,7 +119,7 @@ func (v *Visit) Again(tried []*Target, cut func(error)) error {
 // Hold waits until a target may serve and leases it. At most most requests wait
 // at once (ErrHoldFull); patience bounds the wait (ErrHoldTimeout), beside the
 // time that a pause still has; ctx is the request's own: one that left gives its
-// place up at once.
+// place up at once. Who waits is served in the order in which they came.
 func (v *Visit) Hold(ctx context.Context, patience time.Duration, most int) error {
 	s := v.slot
 	if s.held.Add(1) > int64(most) {
@@ -129,8 +129,10 @@ func (v *Visit) Hold(ctx context.Context, patience time.Duration, most int) erro
 	defer s.held.Add(-1)
 	v.held = true
 	began := time.Now()
+	place, look := s.queue() // before the first look: a Wake between the two is not missed
+	mine := false
+	defer func() { s.dequeue(place, mine) }()
 	for {
-		fresh := s.waitFresh() // before the look: a Wake between the two is not missed
 		sh := &s.shards[v.place]
 		sh.mu.Lock()
 		v.giveBack()
@@ -149,9 +151,14 @@ func (v *Visit) Hold(ctx context.Context, patience time.Duration, most int) erro
 			}
 			return ErrHoldTimeout
 		}
+		if mine {
+			s.pass(place)
+		}
+		mine = false
 		timer := time.NewTimer(until)
 		select {
-		case <-fresh:
+		case <-look:
+			mine = true
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
