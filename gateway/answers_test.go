@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -50,4 +51,84 @@ func TestConnections_AnAnswerThatCannotBePassedOnLeavesNothingUnderWay(t *testin
 			gatewaytest.Eventually(t, "nothing is under way", func() bool { return gw.Status().Services[0].InFlight == 0 })
 		})
 	}
+}
+
+func TestAnswers_WhatCannotBeReadAsARequestIsAnsweredCountedAndLoggedWithAReasonToo(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	app.Does(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/400" {
+			http.Error(w, "the target's own", http.StatusBadRequest)
+		}
+	})
+	const good, fails = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET /400 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	type answer struct {
+		status int
+		reason string
+	}
+	refused := answer{400, "bad_request"}
+	rest := strings.Replace(gatewaytest.Service("app", app), "{service", "{host: localhost, service", 1)
+	gw := gatewaytest.Start(t, rest+"limits: {header_bytes: 4KiB}\ntls: {mode: internal, redirect: false}\n")
+	count := 0
+	for _, secure := range []bool{false, true} {
+		for name, c := range map[string]struct {
+			sent string
+			want []answer
+		}{
+			"a line without a colon":        {"GET / HTTP/1.1\r\nHost: localhost\r\nnonsense\r\n\r\n", []answer{refused}},
+			"a bare LF":                     {"GET / HTTP/1.1\r\nHost: localhost\nA: b\r\n\r\n", []answer{refused}},
+			"no Host":                       {"GET / HTTP/1.1\r\n\r\n", []answer{refused}},
+			"another protocol":              {"SSH-2.0-OpenSSH_9.2\r\n\r\n", []answer{refused}},
+			"another version":               {"GET / HTTP/4.0\r\nHost: localhost\r\n\r\n", []answer{{505, "bad_request"}}},
+			"a coding that nobody knows":    {"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n", []answer{{501, "bad_request"}}},
+			"an expectation of none":        {"GET / HTTP/1.1\r\nHost: localhost\r\nExpect: money\r\n\r\n", []answer{{417, "bad_request"}}},
+			"a head that is too large":      {"GET / HTTP/1.1\r\nHost: localhost\r\nA: " + strings.Repeat("b", 16<<10) + "\r\n\r\n", []answer{{431, "too_large"}}},
+			"after a good one, in one line": {good + "GET / HTTP/1.1\r\n\r\n", []answer{{200, ""}, refused}},
+			"after a target's own refusal":  {fails + good + "nonsense\r\n\r\n", []answer{{400, ""}, {200, ""}, refused}},
+		} {
+			t.Run(fmt.Sprint(name, ", over TLS: ", secure), func(t *testing.T) {
+				visitor, err := dial(gw, secure)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer visitor.Close()
+				go io.WriteString(visitor, c.sent) // not all of it is read
+				answers := bufio.NewReader(visitor)
+				for _, want := range c.want {
+					res, err := http.ReadResponse(answers, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if got := (answer{res.StatusCode, res.Header.Get("X-Gateway-Reason")}); got != want {
+						t.Errorf("got %v, want %v", got, want)
+					}
+					io.Copy(io.Discard, res.Body)
+					if want.reason == "" {
+						continue
+					}
+					count++
+					gatewaytest.Eventually(t, "it is logged", func() bool {
+						return res.Header.Get("X-Request-Id") != "" && strings.Contains(gw.Logs.String(), `"request_id":"`+res.Header.Get("X-Request-Id")+`"`)
+					})
+				}
+			})
+		}
+	}
+	t.Run("plain HTTP where HTTPS is spoken", func(t *testing.T) {
+		visitor, err := net.Dial("tcp", gw.Addr("https").String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer visitor.Close()
+		io.WriteString(visitor, good)
+		res, err := http.ReadResponse(bufio.NewReader(visitor), nil)
+		if err != nil || res.StatusCode != 400 || res.Header.Get("X-Gateway-Reason") != "bad_request" {
+			t.Errorf("%v, %v", res, err)
+		}
+		count++
+	})
+	gatewaytest.Eventually(t, "all are counted", func() bool {
+		text := gw.Metrics()
+		return strings.Contains(text, `gateway_own_answers_total{reason="too_large",service=""} 2`) &&
+			strings.Contains(text, fmt.Sprintf(`gateway_own_answers_total{reason="bad_request",service=""} %d`, count-2))
+	})
 }

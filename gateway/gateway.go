@@ -272,13 +272,14 @@ func patiently(listen func() (net.Listener, error)) (net.Listener, error) {
 }
 
 func (g *Gateway) add(servers *[]*server, name string, l net.Listener, h http.Handler, secure *tls.Config, visitors bool, limits config.Limits) {
-	*servers = append(*servers, &server{
-		edge: edge.New(h, edge.Options{
-			HeaderBytes: int(limits.HeaderBytes), HeaderTimeout: limits.HeaderTimeout, IdleTimeout: limits.IdleTimeout,
-			TLS: secure, ErrorLog: g.faults,
-		}),
-		listener: l, visitors: visitors, name: name,
-	})
+	o := edge.Options{
+		HeaderBytes: int(limits.HeaderBytes), HeaderTimeout: limits.HeaderTimeout, IdleTimeout: limits.IdleTimeout,
+		TLS: secure, ErrorLog: g.faults,
+	}
+	if visitors {
+		o.Own = g.unread
+	}
+	*servers = append(*servers, &server{edge: edge.New(h, o), listener: l, visitors: visitors, name: name})
 	g.faults.Info("listening", "name", name, "address", l.Addr().String())
 	g.listening.Lock()
 	g.addresses[name] = l.Addr()

@@ -12,6 +12,7 @@ import (
 
 	"pomodoro.cc/gateway/accesslog"
 	"pomodoro.cc/gateway/edge"
+	"pomodoro.cc/gateway/metrics"
 	"pomodoro.cc/gateway/proxy"
 )
 
@@ -150,6 +151,22 @@ func (g *Gateway) count(r *http.Request, x *proxy.Exchange, took time.Duration) 
 		Route: route, Service: service, Version: x.Version, Target: x.Target, Attempts: x.Attempts, Held: x.Held,
 		Reason: x.Reason, UserAgent: r.UserAgent(),
 	})
+}
+
+// unread counts and logs what could not be read as a request, which net/http has
+// answered, and returns the fields that mark such an answer.
+func (g *Gateway) unread(peer net.Addr, status int) string {
+	reason, id := metrics.BadRequest, newID()
+	if status == http.StatusRequestHeaderFieldsTooLarge {
+		reason = metrics.TooLarge
+	}
+	snapshot := g.now.Load()
+	snapshot.unrouted.Observe("", status, reason, 0, 0, 0)
+	if snapshot.file.AccessLog != "off" {
+		ip, _, _ := net.SplitHostPort(peer.String())
+		g.log.Write(&accesslog.Entry{Time: time.Now(), RequestID: id, ClientIP: ip, PeerIP: ip, Status: status, Reason: reason})
+	}
+	return proxy.ReasonHeader + ": " + reason + "\r\nX-Request-Id: " + id
 }
 
 // traceID is the second field of a traceparent (W3C Trace Context 3.2).

@@ -20,6 +20,11 @@ type Options struct {
 	IdleTimeout   time.Duration // between two requests
 	TLS           *tls.Config   // nil: plain HTTP/1.1
 	ErrorLog      *slog.Logger  // faults of single connections, at debug level
+
+	// Own is told of an answer that net/http makes by itself, to what it cannot take
+	// for a request, and returns fields for it, such as "A: b\r\nC: d". HTTP/2 has
+	// no such answers. nil: they stay as they are.
+	Own func(peer net.Addr, status int) (fields string)
 }
 
 // Server serves one listener. It is never shut down to apply a change.
@@ -44,6 +49,9 @@ func New(h http.Handler, o Options) *Server {
 			}
 			if o.TLS != nil {
 				tellTLS(r)
+			}
+			if v := VisitorOf(r.Context()); v != nil {
+				v.handled.Store(true)
 			}
 			h.ServeHTTP(w, r)
 		}),
@@ -70,9 +78,16 @@ func (s *Server) follow(c net.Conn, state http.ConnState) {
 		s.mu.Lock()
 		s.open[c] = struct{}{}
 		s.mu.Unlock()
+		if one, ok := c.(visited); ok {
+			one.seen().own = s.options.Own
+		}
+	case http.StateIdle: // between two requests, pipelined ones too
+		if one, ok := c.(visited); ok {
+			one.seen().handled.Store(false)
+		}
 	case http.StateClosed, http.StateHijacked:
-		if visited, ok := c.(interface{ seen() *Visitor }); ok {
-			visited.seen().handOver()
+		if one, ok := c.(visited); ok {
+			one.seen().handOver()
 		}
 		s.mu.Lock()
 		delete(s.open, c)

@@ -40,6 +40,9 @@ type conn struct {
 // Read is the Visitor's.
 func (c *conn) Read(p []byte) (int, error) { return c.visitor.Read(p) }
 
+// Write writes, and marks an answer of net/http's own.
+func (c *conn) Write(p []byte) (int, error) { return c.visitor.write(c.TCPConn, p) }
+
 // SetReadDeadline is the Visitor's.
 func (c *conn) SetReadDeadline(t time.Time) error { return c.visitor.SetReadDeadline(t) }
 

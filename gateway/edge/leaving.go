@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,6 +24,9 @@ type Visitor struct {
 	guard guard
 	leave context.CancelFunc // ends the contexts of the connection's requests
 
+	own     func(net.Addr, int) string // Options.Own
+	handled atomic.Bool                // a handler has the request: what is written is its answer
+
 	mu       sync.Mutex // guards the fields below
 	timer    *time.Timer
 	under    bool // a request is under way that has been read whole
@@ -39,6 +43,9 @@ type Visitor struct {
 
 // Watcher is told that a visitor has left. Left must not block.
 type Watcher = interface{ Left() }
+
+// visited is a connection that has a Visitor.
+type visited interface{ seen() *Visitor }
 
 type visitorKey struct{}
 

@@ -21,8 +21,9 @@ import (
 type secure struct {
 	net.Listener
 	config  *tls.Config
-	timeout time.Duration // of a handshake; 0: none
-	log     *slog.Logger  // may be nil
+	timeout time.Duration              // of a handshake; 0: none
+	log     *slog.Logger               // may be nil
+	own     func(net.Addr, int) string // Options.Own
 
 	ready chan net.Conn
 	life  context.Context // of the listener, and so of handshakes
@@ -37,7 +38,7 @@ func newSecure(l net.Listener, o Options) *secure {
 		}
 	}
 	life, end := context.WithCancel(context.Background())
-	return &secure{Listener: l, config: config, timeout: o.HeaderTimeout, log: o.ErrorLog, ready: make(chan net.Conn), life: life, end: end}
+	return &secure{Listener: l, config: config, timeout: o.HeaderTimeout, log: o.ErrorLog, own: o.Own, ready: make(chan net.Conn), life: life, end: end}
 }
 
 // run accepts until Close. Each handshake has a goroutine, which the timeout or
@@ -93,7 +94,11 @@ func (l *secure) shake(raw net.Conn) {
 func (l *secure) refuse(raw net.Conn, err error) {
 	var record tls.RecordHeaderError
 	if errors.As(err, &record) && record.Conn != nil && strings.Contains("GET / HEAD  POST  PUT / OPTIO", string(record.RecordHeader[:])) {
-		io.WriteString(raw, "HTTP/1.0 400 Bad Request\r\nConnection: close\r\n\r\nThis port speaks HTTPS.\n") // who spoke otherwise may not read it
+		fields := ""
+		if l.own != nil {
+			fields = l.own(raw.RemoteAddr(), http.StatusBadRequest) + "\r\n"
+		}
+		io.WriteString(raw, "HTTP/1.0 400 Bad Request\r\nConnection: close\r\n"+fields+"\r\nThis port speaks HTTPS.\n") // who spoke otherwise may not read it
 	}
 	raw.Close()
 	if l.log != nil {
@@ -127,6 +132,9 @@ type secureConn struct {
 // Read is the Visitor's.
 func (c *secureConn) Read(p []byte) (int, error) { return c.visitor.Read(p) }
 
+// Write writes, and marks an answer of net/http's own.
+func (c *secureConn) Write(p []byte) (int, error) { return c.visitor.write(c.Conn, p) }
+
 // SetReadDeadline is the Visitor's.
 func (c *secureConn) SetReadDeadline(t time.Time) error { return c.visitor.SetReadDeadline(t) }
 
@@ -149,11 +157,11 @@ type stateKey struct{}
 // for: the connection itself, whose leaving ends them, and for tellTLS its state,
 // which net/http looks for in a *tls.Conn only.
 func tellRequests(ctx context.Context, c net.Conn) context.Context {
-	visited, ok := c.(interface{ seen() *Visitor })
+	one, ok := c.(visited)
 	if !ok {
 		return ctx
 	}
-	v := visited.seen()
+	v := one.seen()
 	ctx, v.leave = context.WithCancel(ctx)
 	if s, ok := c.(*secureConn); ok {
 		ctx = context.WithValue(ctx, stateKey{}, s.state)

@@ -1,0 +1,41 @@
+package edge
+
+import (
+	"bytes"
+	"net"
+	"strconv"
+)
+
+// write writes p to c. What begins an answer while no handler has a request is
+// net/http's own, to bytes that it cannot take for one: it comes as a whole, and
+// gets the fields of Options.Own.
+func (v *Visitor) write(c net.Conn, p []byte) (int, error) {
+	if v.own == nil || v.handled.Load() {
+		return c.Write(p)
+	}
+	line, rest, found := bytes.Cut(p, []byte("\r\n"))
+	status, ok := statusOf(line)
+	if !found || !ok {
+		return c.Write(p)
+	}
+	marked := append([]byte(nil), line...)
+	marked = append(marked, "\r\n"...)
+	if fields := v.own(c.RemoteAddr(), status); fields != "" {
+		marked = append(marked, fields...)
+		marked = append(marked, "\r\n"...)
+	}
+	if n, err := c.Write(append(marked, rest...)); err != nil {
+		return min(n, len(p)), err
+	}
+	return len(p), nil
+}
+
+// statusOf reads the status of an error's status line.
+func statusOf(line []byte) (int, bool) {
+	after, found := bytes.CutPrefix(line, []byte("HTTP/1.1 "))
+	if !found || len(after) < 3 {
+		return 0, false
+	}
+	status, err := strconv.Atoi(string(after[:3]))
+	return status, err == nil && status >= 400
+}
