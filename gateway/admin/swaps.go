@@ -27,12 +27,26 @@ type PauseOrder struct {
 	Max    swap.Duration `json:"max,omitempty"`    // default 30s
 }
 
+// Pause is the answer to an order to pause or to resume: how it is now.
+type Pause struct {
+	Service string    `json:"service"`
+	Paused  bool      `json:"paused"`
+	Writes  bool      `json:"writes,omitempty"` // only those are held
+	Until   time.Time `json:"until,omitzero"`   // when it resumes by itself
+}
+
+func answerPause(w http.ResponseWriter, one *swap.Service) {
+	p := Pause{Service: one.Name}
+	p.Writes, p.Until, p.Paused = one.Slot.Paused()
+	answer(w, http.StatusOK, p)
+}
+
 func (s swaps) routes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/services/{name}/swaps", s.service(s.begin))
 	mux.HandleFunc("POST /v1/services/{name}/pause", s.service(pause))
 	mux.HandleFunc("POST /v1/services/{name}/resume", s.service(func(w http.ResponseWriter, _ *http.Request, one *swap.Service) {
 		one.Resume()
-		answer(w, http.StatusOK, struct{}{})
+		answerPause(w, one)
 	}))
 	mux.HandleFunc("GET /v1/history", func(w http.ResponseWriter, r *http.Request) {
 		name := r.URL.Query().Get("service")
@@ -133,7 +147,7 @@ func pause(w http.ResponseWriter, r *http.Request, one *swap.Service) {
 		return
 	}
 	one.Pause(order.Writes, time.Duration(order.Max))
-	answer(w, http.StatusOK, struct{}{})
+	answerPause(w, one)
 }
 
 // quiet is the longest silence of a progress stream.

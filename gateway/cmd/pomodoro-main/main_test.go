@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"pomodoro.cc/gateway/admin"
 	"pomodoro.cc/gateway/gatewaytest"
 	"pomodoro.cc/gateway/swap"
 )
@@ -142,6 +143,29 @@ func TestStatus_WatchPrintsEachChangeUntilInterrupted(t *testing.T) {
 	interrupt()
 	if code := <-done; code != 0 {
 		t.Errorf("exit %d: %s", code, errs.String())
+	}
+}
+
+func TestPause_SaysInJSONHowTheServiceIsNow(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	for _, c := range []struct {
+		args           []string
+		paused, writes bool
+	}{
+		{[]string{"pause", "app", "--max", "1m"}, true, false},
+		{[]string{"pause", "app", "--writes"}, true, true},
+		{[]string{"resume", "app"}, false, false},
+		{[]string{"resume", "app"}, false, false},
+	} {
+		code, out, errs := command(t, append(c.args, "--json", "--socket", socketOf(gw))...)
+		var got admin.Pause
+		if err := json.Unmarshal([]byte(out), &got); code != 0 || err != nil {
+			t.Fatalf("%q: exit %d: %v in %s%s", c.args, code, err, out, errs)
+		}
+		if got.Service != "app" || got.Paused != c.paused || got.Writes != c.writes || got.Until.After(time.Now()) != c.paused {
+			t.Errorf("%q: %+v", c.args, got)
+		}
 	}
 }
 

@@ -268,14 +268,14 @@ func historyCommand() *cobra.Command {
 func pauseCommand() *cobra.Command {
 	c := &cobra.Command{Use: "pause SERVICE", Short: "Hold the requests of a service until resume", Args: exactly(1, "one SERVICE"),
 		Example: "  pomodoro-main pause api --writes --max 20s"}
-	socket := socketFlag(c)
+	send := orderFlags(c)
 	writes := c.Flags().Bool("writes", false, "hold only requests with unsafe methods")
 	most := c.Flags().Duration("max", 30*time.Second, "resume by itself after this")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if *most <= 0 {
 			return usage{errors.New("--max must be above 0")}
 		}
-		return order(c, *socket, "/v1/services/"+url.PathEscape(args[0])+"/pause", admin.PauseOrder{Writes: *writes, Max: swap.Duration(*most)}, "paused")
+		return send(c, "/v1/services/"+url.PathEscape(args[0])+"/pause", admin.PauseOrder{Writes: *writes, Max: swap.Duration(*most)}, "paused")
 	}
 	return c
 }
@@ -283,20 +283,29 @@ func pauseCommand() *cobra.Command {
 func resumeCommand() *cobra.Command {
 	c := &cobra.Command{Use: "resume SERVICE", Short: "Let held requests go", Args: exactly(1, "one SERVICE"),
 		Example: "  pomodoro-main resume api"}
-	socket := socketFlag(c)
+	send := orderFlags(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		return order(c, *socket, "/v1/services/"+url.PathEscape(args[0])+"/resume", nil, "resumed")
+		return send(c, "/v1/services/"+url.PathEscape(args[0])+"/resume", nil, "resumed")
 	}
 	return c
 }
 
-// order posts something that has no answer worth printing.
-func order(c *cobra.Command, socket, path string, body any, done string) error {
-	res, err := admin.NewClient(socket).Send(c.Context(), http.MethodPost, path, body)
-	if err != nil {
-		return err
+// orderFlags adds what pause and resume share, and returns what sends the order
+// and says done, or as JSON how the service is now.
+func orderFlags(c *cobra.Command) func(c *cobra.Command, path string, body any, done string) error {
+	socket := socketFlag(c)
+	asJSON := c.Flags().Bool("json", false, "how it is now, as JSON")
+	return func(c *cobra.Command, path string, body any, done string) error {
+		res, err := admin.NewClient(*socket).Send(c.Context(), http.MethodPost, path, body)
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		if *asJSON {
+			_, err := io.Copy(c.OutOrStdout(), res.Body)
+			return err
+		}
+		fmt.Fprintln(c.OutOrStdout(), done)
+		return nil
 	}
-	res.Body.Close()
-	fmt.Fprintln(c.OutOrStdout(), done)
-	return nil
 }
