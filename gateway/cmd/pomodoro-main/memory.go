@@ -45,8 +45,8 @@ func limitMemory(log *slog.Logger) {
 }
 
 const (
-	quiet     = 2 * time.Second // without a collection: there is little to do
-	worthSome = 4 << 20         // bytes of garbage
+	quiet     = time.Second // without a collection: there is little to do
+	worthSome = 4 << 20     // bytes of garbage
 )
 
 // tidy adapts the share of garbage to what lives, and gives back what a burst left
@@ -67,7 +67,7 @@ func tidy(ctx context.Context) {
 			percent = now
 			debug.SetGCPercent(percent)
 		}
-		if cycles == before && used > live+max(live/2, worthSome) {
+		if cycles == before && used > live+max(live/8, worthSome) {
 			debug.FreeOSMemory() // collects first
 			cycles++
 		}
