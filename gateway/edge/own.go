@@ -20,14 +20,23 @@ func (v *Visitor) write(c net.Conn, p []byte) (int, error) {
 	}
 	marked := append([]byte(nil), line...)
 	marked = append(marked, "\r\n"...)
-	if fields := v.own(c.RemoteAddr(), status); fields != "" {
-		marked = append(marked, fields...)
-		marked = append(marked, "\r\n"...)
-	}
+	marked = append(marked, mark(v.own, c.RemoteAddr(), status)...)
 	if n, err := c.Write(append(marked, rest...)); err != nil {
 		return min(n, len(p)), err
 	}
 	return len(p), nil
+}
+
+// mark is the lines of the fields for an answer that no handler makes.
+func mark(own func(net.Addr, int) string, peer net.Addr, status int) string {
+	if own == nil {
+		return ""
+	}
+	fields := own(peer, status)
+	if fields == "" {
+		return ""
+	}
+	return fields + "\r\n"
 }
 
 // statusOf reads the status of an error's status line.

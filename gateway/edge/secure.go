@@ -94,11 +94,7 @@ func (l *secure) shake(raw net.Conn) {
 func (l *secure) refuse(raw net.Conn, err error) {
 	var record tls.RecordHeaderError
 	if errors.As(err, &record) && record.Conn != nil && strings.Contains("GET / HEAD  POST  PUT / OPTIO", string(record.RecordHeader[:])) {
-		fields := ""
-		if l.own != nil {
-			fields = l.own(raw.RemoteAddr(), http.StatusBadRequest) + "\r\n"
-		}
-		io.WriteString(raw, "HTTP/1.0 400 Bad Request\r\nConnection: close\r\n"+fields+"\r\nThis port speaks HTTPS.\n") // who spoke otherwise may not read it
+		io.WriteString(raw, "HTTP/1.0 400 Bad Request\r\nConnection: close\r\n"+mark(l.own, raw.RemoteAddr(), http.StatusBadRequest)+"\r\nThis port speaks HTTPS.\n") // who spoke otherwise may not read it
 	}
 	raw.Close()
 	if l.log != nil {
