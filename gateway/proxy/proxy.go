@@ -146,6 +146,7 @@ func rewrite(p *httputil.ProxyRequest) {
 		}
 	}
 	delete(out, "Http2-Settings")
+	delete(out, "Content-Length") // the transport's to write; a small map without it has room for the fields below
 	scheme := "http"
 	if x.HTTPS {
 		scheme = "https"
