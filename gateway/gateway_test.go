@@ -86,12 +86,9 @@ func TestGateway_FieldsOfOneConnectionStayThereAndTheOthersArriveOnce(t *testing
 		"forged, beside a field for one":     {"Connection:close Forwarded:for=6.6.6.6 X-Forwarded-Host:6 A:1", "A:1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			visitor, err := net.Dial("tcp", gw.Addr("http").String())
-			if err != nil {
-				t.Fatal(err)
+			if status := says(t, gw, "GET / HTTP/1.1\r\nHost: x\r\n"+strings.ReplaceAll(c.sent, " ", "\r\n")+"\r\n\r\n"); status != 200 {
+				t.Fatalf("status %d", status)
 			}
-			defer visitor.Close()
-			io.WriteString(visitor, "GET / HTTP/1.1\r\nHost: x\r\n"+strings.ReplaceAll(c.sent, " ", "\r\n")+"\r\n\r\n")
 			got := <-seen
 			for _, name := range own {
 				if values := got[name]; len(values) != 1 || strings.Contains(values[0], "6") && name != "X-Request-Id" {

@@ -78,16 +78,13 @@ func (s *Server) follow(c net.Conn, state http.ConnState) {
 		s.mu.Lock()
 		s.open[c] = struct{}{}
 		s.mu.Unlock()
-		if one, ok := c.(visited); ok {
-			one.seen().own = s.options.Own
-		}
 	case http.StateIdle: // between two requests, pipelined ones too
-		if one, ok := c.(visited); ok {
-			one.seen().handled.Store(false)
+		if v := visitorAt(c); v != nil {
+			v.handled.Store(false)
 		}
 	case http.StateClosed, http.StateHijacked:
-		if one, ok := c.(visited); ok {
-			one.seen().handOver()
+		if v := visitorAt(c); v != nil {
+			v.handOver()
 		}
 		s.mu.Lock()
 		delete(s.open, c)
@@ -111,7 +108,7 @@ func (s *Server) Serve(l net.Listener) error {
 
 func (s *Server) serve(l net.Listener) error {
 	if s.options.TLS == nil {
-		return s.server.Serve(listener{l})
+		return s.server.Serve(listener{l, s.options.Own})
 	}
 	hands := newSecure(l, s.options)
 	var accepting sync.WaitGroup

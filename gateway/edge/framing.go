@@ -16,7 +16,10 @@ import (
 // head (6.1), a line ended by a bare LF (2.2), a folded field (5.2). A proxy must
 // not: whoever stands before it may have read the same bytes another way. Such a
 // head is spoiled on its way in, so that net/http answers 400 and closes.
-type listener struct{ net.Listener }
+type listener struct {
+	net.Listener
+	own func(net.Addr, int) string // Options.Own
+}
 
 // Accept returns the next connection.
 func (l listener) Accept() (net.Conn, error) {
@@ -25,7 +28,7 @@ func (l listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	if tcp, ok := c.(*net.TCPConn); ok {
-		return &conn{TCPConn: tcp, visitor: Visitor{conn: tcp}}, nil
+		return &conn{TCPConn: tcp, visitor: Visitor{conn: tcp, own: l.own}}, nil
 	}
 	return c, nil
 }

@@ -44,8 +44,13 @@ type Visitor struct {
 // Watcher is told that a visitor has left. Left must not block.
 type Watcher = interface{ Left() }
 
-// visited is a connection that has a Visitor.
-type visited interface{ seen() *Visitor }
+// visitorAt returns the Visitor of a connection; nil for one of HTTP/2.
+func visitorAt(c net.Conn) *Visitor {
+	if one, ok := c.(interface{ seen() *Visitor }); ok {
+		return one.seen()
+	}
+	return nil
+}
 
 type visitorKey struct{}
 

@@ -3,6 +3,7 @@ package edge
 import (
 	"bytes"
 	"net"
+	"slices"
 	"strconv"
 )
 
@@ -18,10 +19,8 @@ func (v *Visitor) write(c net.Conn, p []byte) (int, error) {
 	if !found || !ok {
 		return c.Write(p)
 	}
-	marked := append([]byte(nil), line...)
-	marked = append(marked, "\r\n"...)
-	marked = append(marked, mark(v.own, c.RemoteAddr(), status)...)
-	if n, err := c.Write(append(marked, rest...)); err != nil {
+	marked := slices.Concat(line, []byte("\r\n"), []byte(mark(v.own, c.RemoteAddr(), status)), rest)
+	if n, err := c.Write(marked); err != nil {
 		return min(n, len(p)), err
 	}
 	return len(p), nil

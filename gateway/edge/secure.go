@@ -82,7 +82,7 @@ func (l *secure) shake(raw net.Conn) {
 	raw.SetDeadline(time.Time{})
 	var ready net.Conn = c
 	if state := c.ConnectionState(); state.NegotiatedProtocol != "h2" {
-		ready = &secureConn{Conn: c, state: &state, visitor: Visitor{conn: c}}
+		ready = &secureConn{Conn: c, state: &state, visitor: Visitor{conn: c, own: l.own}}
 	}
 	select {
 	case l.ready <- ready:
@@ -153,11 +153,10 @@ type stateKey struct{}
 // for: the connection itself, whose leaving ends them, and for tellTLS its state,
 // which net/http looks for in a *tls.Conn only.
 func tellRequests(ctx context.Context, c net.Conn) context.Context {
-	one, ok := c.(visited)
-	if !ok {
+	v := visitorAt(c)
+	if v == nil {
 		return ctx
 	}
-	v := one.seen()
 	ctx, v.leave = context.WithCancel(ctx)
 	if s, ok := c.(*secureConn); ok {
 		ctx = context.WithValue(ctx, stateKey{}, s.state)

@@ -37,7 +37,6 @@ type Exchange struct {
 	visit    upstream.Visit
 	tunnel   *tunnel     // of an upgraded connection
 	header   http.Header // the visitor's
-	moves    bool        // header becomes the target's as it is
 	answer   http.Header // the target's, while ReverseProxy is given none
 	trailer  http.Header // the visitor's, filled when the body has ended
 	direct   bool        // what is written goes to a plain connection as it is, HTTP/1.1

@@ -91,7 +91,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.release() // ReverseProxy does not close every answer that it cannot pass on
 	}()
 	if endToEnd(r.Header) {
-		r.Header, x.moves = nil, true
+		r.Header = nil
 	}
 	h.proxy.ServeHTTP(w, r)
 }
@@ -121,7 +121,7 @@ func endToEnd(h http.Header) bool {
 func rewrite(p *httputil.ProxyRequest) {
 	x := From(p.In)
 	client, host := forwarded(p.In, x)
-	if x.moves {
+	if p.In.Header == nil { // see ServeHTTP
 		p.Out.Header = x.header
 		for _, name := range [...]string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 			delete(x.header, name) // as ReverseProxy does, whatever a route allows

@@ -153,8 +153,8 @@ func (v *Visit) Hold(ctx context.Context, patience time.Duration, most int) erro
 		}
 		if mine {
 			s.pass(place)
+			mine = false
 		}
-		mine = false
 		timer := time.NewTimer(until)
 		select {
 		case <-look:

@@ -290,11 +290,11 @@ func resumeCommand() *cobra.Command {
 	return c
 }
 
-// orderFlags adds what pause and resume share, and returns what sends the order
-// and says done, or as JSON how the service is now.
+// orderFlags adds what pause, resume and reload share, and returns what sends the
+// order and says done, or gives the answer as JSON.
 func orderFlags(c *cobra.Command) func(c *cobra.Command, path string, body any, done string) error {
 	socket := socketFlag(c)
-	asJSON := c.Flags().Bool("json", false, "how it is now, as JSON")
+	asJSON := c.Flags().Bool("json", false, "the result as JSON")
 	return func(c *cobra.Command, path string, body any, done string) error {
 		res, err := admin.NewClient(*socket).Send(c.Context(), http.MethodPost, path, body)
 		if err != nil {
