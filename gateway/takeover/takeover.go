@@ -142,7 +142,9 @@ func sendTo(c *net.UnixConn, m message, files []*os.File) error {
 	c.SetWriteDeadline(time.Now().Add(waiting))
 	line = append(line, '\n')
 	n, _, err := c.WriteMsgUnix(line, rights, nil)
-	if err != nil {
+	if err != nil || n == len(line) {
+		// A write of nothing would fail where the successor, who has all that it
+		// needs, says that it serves and closes before it.
 		return err
 	}
 	_, err = c.Write(line[n:])

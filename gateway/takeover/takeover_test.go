@@ -105,6 +105,25 @@ func TestTakeover_AConnectionThatWaitsIsAcceptedByTheSuccessor(t *testing.T) {
 	}
 }
 
+// A successor that needs no time to start closes its end within microseconds of
+// what it was sent; the running gateway must have heard it all the same.
+func TestTakeover_ASuccessorThatServesAtOnceIsHeard(t *testing.T) {
+	for range 300 {
+		r := runs(t, nil)
+		h, err := takeover.Ask(t.Context(), r.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Serving(); err != nil {
+			t.Fatal(err)
+		}
+		r.happened(t, "freeze", "leave")
+		if err := <-r.ended; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestTakeover_ASuccessorThatDiesChangesNothingAndTheNextOneMayTry(t *testing.T) {
 	for name, dies := range map[string]func(*testing.T, *running){
 		"before it has read": func(t *testing.T, r *running) {
