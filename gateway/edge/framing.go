@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"pomodoro.cc/gateway/sockio"
 )
 
 // listener gives connections that look at request heads before net/http does.
@@ -28,7 +30,7 @@ func (l listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	if tcp, ok := c.(*net.TCPConn); ok {
-		return &conn{TCPConn: tcp, visitor: Visitor{conn: tcp, own: l.own}}, nil
+		return newConn(tcp, l.own), nil
 	}
 	return c, nil
 }
@@ -37,14 +39,29 @@ func (l listener) Accept() (net.Conn, error) {
 // of the TCP connection, ReadFrom for splice among them.
 type conn struct {
 	*net.TCPConn
+	direct  net.Conn // the same one, as it is read and written
 	visitor Visitor
+}
+
+func newConn(tcp *net.TCPConn, own func(net.Addr, int) string) *conn {
+	c := &conn{TCPConn: tcp, direct: direct(tcp)}
+	c.visitor.conn, c.visitor.own = c.direct, own
+	return c
+}
+
+// direct is c without a word to the scheduler, where that can be.
+func direct(c net.Conn) net.Conn {
+	if d := sockio.New(c); d != nil {
+		return d
+	}
+	return c
 }
 
 // Read is the Visitor's.
 func (c *conn) Read(p []byte) (int, error) { return c.visitor.Read(p) }
 
 // Write writes, and marks an answer of net/http's own.
-func (c *conn) Write(p []byte) (int, error) { return c.visitor.write(c.TCPConn, p) }
+func (c *conn) Write(p []byte) (int, error) { return c.visitor.write(c.direct, p) }
 
 // SetReadDeadline is the Visitor's.
 func (c *conn) SetReadDeadline(t time.Time) error { return c.visitor.SetReadDeadline(t) }

@@ -71,7 +71,7 @@ func (l *secure) run() {
 }
 
 func (l *secure) shake(raw net.Conn) {
-	c := tls.Server(raw, l.config)
+	c := tls.Server(direct(raw), l.config)
 	if l.timeout > 0 {
 		raw.SetDeadline(time.Now().Add(l.timeout))
 	}

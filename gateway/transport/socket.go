@@ -2,11 +2,13 @@ package transport
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"pomodoro.cc/gateway/sockio"
 )
 
 // epoch makes a monotonic clock of one word.
@@ -22,10 +24,8 @@ type socket struct {
 	net.Conn
 	wrote atomic.Int64
 
-	raw  syscall.RawConn // nil: cannot be looked at
-	look func(fd uintptr)
-	one  [1]byte
-	saw  sight
+	direct *sockio.Conn  // the same connection; nil: it has no descriptor
+	io     io.ReadWriter // which of the two is read and written
 
 	limit atomic.Int64 // a read that waits beyond this time (of now) fails; 0: none
 	armed atomic.Int64 // the deadline that the Conn has; 0: none
@@ -35,57 +35,26 @@ type socket struct {
 	closed func() // told of Close; nil: nobody wants to know
 }
 
-// sight is what a look at a socket saw.
-type sight int
-
-const (
-	ended  sight = iota // or an error: nothing can be written that is answered
-	silent              // open, with nothing to read
-	unread              // something to read
-)
-
 func newSocket(c net.Conn) *socket {
-	s := &socket{Conn: c}
-	if sc, ok := c.(syscall.Conn); ok {
-		s.raw, _ = sc.SyscallConn() // fails for a closed one, which the next write tells
+	s := &socket{Conn: c, io: c, direct: sockio.New(c)}
+	if s.direct != nil {
+		s.io = s.direct
 	}
-	s.look = s.peek
 	s.kill = func() { c.Close() }
 	return s
 }
 
-func (s *socket) peek(fd uintptr) {
-	for {
-		n, _, err := syscall.Recvfrom(int(fd), s.one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err == syscall.EAGAIN:
-			s.saw = silent
-		case n > 0:
-			s.saw = unread
-		default:
-			s.saw = ended
-		}
-		return
-	}
-}
-
 // sight looks at the socket once, without waiting. One goroutine at a time may.
-func (s *socket) sight() sight {
-	if s.raw == nil {
-		return silent
+func (s *socket) sight() sockio.Sight {
+	if s.direct == nil {
+		return sockio.Silent
 	}
-	s.saw = ended
-	if s.raw.Control(s.look) != nil {
-		return ended // closed by us
-	}
-	return s.saw
+	return s.direct.Look()
 }
 
 // idle tells whether the connection is what it should be while nobody asked for
 // anything: an end, an error and a byte alike make it unfit.
-func (s *socket) idle() bool { return s.sight() == silent }
+func (s *socket) idle() bool { return s.sight() == sockio.Silent }
 
 // Read reads, and waits no longer than until the limit. The deadline of the Conn
 // is left where an earlier limit put it: when it fires too soon, it is moved.
@@ -93,7 +62,7 @@ func (s *socket) idle() bool { return s.sight() == silent }
 // with each request.
 func (s *socket) Read(p []byte) (int, error) {
 	for {
-		n, err := s.Conn.Read(p)
+		n, err := s.io.Read(p)
 		if err == nil || n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
@@ -161,7 +130,7 @@ func (s *socket) Close() error {
 
 // Write counts what left.
 func (s *socket) Write(p []byte) (int, error) {
-	n, err := s.Conn.Write(p)
+	n, err := s.io.Write(p)
 	s.wrote.Add(int64(n))
 	return n, err
 }

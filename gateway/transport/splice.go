@@ -1,6 +1,10 @@
 package transport
 
-import "io"
+import (
+	"io"
+
+	"pomodoro.cc/gateway/sockio"
+)
 
 // WriteError says that an answer broke off on the side it was written to, not on
 // the target's.
@@ -76,7 +80,7 @@ func (x *exchange) splice(w io.Writer, from io.ReaderFrom) (total int64, err err
 		return total, nil
 	case err == nil:
 		err = io.ErrUnexpectedEOF
-	case x.r.Context().Err() == nil && x.c.sock.sight() != ended:
+	case x.r.Context().Err() == nil && x.c.sock.sight() != sockio.Ended:
 		err = &WriteError{err} // nothing is wrong with the target's side
 	}
 	return total, x.brokeOff(err)

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"pomodoro.cc/gateway/sockio"
 )
 
 // standard is net/http's Transport with the settings that a proxy needs in place
@@ -121,7 +123,7 @@ func (c *looked) Read(p []byte) (int, error) {
 
 // Write refuses to begin a request on a connection that has ended.
 func (c *looked) Write(p []byte) (int, error) {
-	if c.waiting.Swap(false) && (c.ended.Load() || c.sight() == ended) {
+	if c.waiting.Swap(false) && (c.ended.Load() || c.sight() == sockio.Ended) {
 		return 0, errStale
 	}
 	return c.Conn.Write(p)

@@ -62,10 +62,10 @@ func (s *socket) CloseWrite() error {
 
 // SyscallConn lets Pump wait without memory.
 func (s *socket) SyscallConn() (syscall.RawConn, error) {
-	if s.raw == nil {
+	if s.direct == nil {
 		return nil, syscall.EINVAL
 	}
-	return s.raw, nil
+	return s.direct.SyscallConn()
 }
 
 // WriteTo copies what the target sends to w, with memory only while bytes move.
