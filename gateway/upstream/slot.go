@@ -248,7 +248,7 @@ func (s *Slot) SetHealth(t *Target, h Health, err error) {
 		return
 	}
 	if h == Up {
-		t.until.Store(0)
+		t.until.Store(nil)
 		t.failures.Store(0)
 		s.Wake()
 		return

@@ -47,8 +47,8 @@ type Target struct {
 	health   atomic.Int32
 	inFlight atomic.Int64
 	streams  atomic.Int64
-	until    atomic.Int64 // unix nanoseconds: ejected until then; 0: not
-	failures atomic.Int32 // connection failures in a row
+	until    atomic.Pointer[time.Time] // ejected until then; nil: not
+	failures atomic.Int32              // connection failures in a row
 
 	mu        sync.Mutex // guards the fields below
 	lastError error      // of the last active check
@@ -70,7 +70,7 @@ func (t *Target) Health() Health { return Health(t.health.Load()) }
 // Prove marks a target that passed its checks before it was published, and
 // forgets an ejection.
 func (t *Target) Prove() {
-	t.until.Store(0)
+	t.until.Store(nil)
 	t.health.Store(int32(Up))
 }
 
@@ -94,11 +94,11 @@ func (t *Target) InFlight() int { return int(t.inFlight.Load()) }
 func (t *Target) Streams() int { return int(t.streams.Load()) }
 
 // Ejected tells whether the target is out because it failed its visitors.
-func (t *Target) Ejected() bool { return t.until.Load() != 0 && t.ejectedAt(time.Now()) }
+func (t *Target) Ejected() bool { return t.until.Load() != nil && t.ejectedAt(time.Now()) }
 
 func (t *Target) ejectedAt(now time.Time) bool {
 	until := t.until.Load()
-	return until != 0 && now.UnixNano() < until
+	return until != nil && now.Before(*until)
 }
 
 func (t *Target) load() int64 { return t.inFlight.Load() * 1000 / int64(t.Weight) }
@@ -140,8 +140,9 @@ func (t *Target) failed(e Ejection, connection, serverError bool, now time.Time)
 	return t.answers >= errorSamples && float64(t.errors) >= e.Errors*float64(t.answers)
 }
 
+// eject takes the target out until then, by the clock that nobody sets.
 func (t *Target) eject(until time.Time) {
-	t.until.Store(until.UnixNano())
+	t.until.Store(&until)
 	t.failures.Store(0)
 	t.mu.Lock()
 	t.answers, t.errors = 0, 0
