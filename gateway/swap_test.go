@@ -181,6 +181,23 @@ func TestSwap_ACanaryGivesAShareOfTheVisitorsAndKeepsThem(t *testing.T) {
 	}
 }
 
+func TestSwap_ACanaryServesEverybodyWhenTheOldVersionDies(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", old), "    targets:", "    hold: {for: 1s}\n    targets:", 1))
+	o := to("v2", next)
+	o["canary"] = "1%:1h"
+	if _, err := order(t, gw, "app", o); err != nil {
+		t.Fatal(err)
+	}
+	gatewaytest.Eventually(t, "the canary sings", func() bool { s := gw.Status().Services[0].Swap; return s != nil && s.Phase == "canary" })
+	old.Stops()
+	for range 20 {
+		if res, got := gw.Get("/"); res.StatusCode != http.StatusOK || got != "next" {
+			t.Fatalf("a visitor saw %d %q", res.StatusCode, got)
+		}
+	}
+}
+
 func TestSwap_OneAtATimeNamingTheHolder(t *testing.T) {
 	old, next, third := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next"), gatewaytest.NewUpstream(t, "third")
 	next.FallsIll()

@@ -44,7 +44,7 @@ func (s *Set) order(bucket int, failed bool) (first, second *Pool) {
 		first, second = s.Spare, first
 	}
 	if second == first {
-		second = nil
+		second = s.Canary // it has proven itself: better than nothing for those outside its share
 	}
 	return first, second
 }
