@@ -2,7 +2,8 @@ package upstream
 
 // Account is what became of every request that was at a slot when the account
 // was opened, or came before it was closed. Each is in exactly one of the
-// fields beside Started, so those add up to it.
+// fields beside Started, so those add up to it. What an earlier drain still
+// waits for is that one's.
 type Account struct {
 	Started     int `json:"started"`
 	FinishedOld int `json:"finished_old"`
@@ -36,6 +37,7 @@ func (a *Account) add(b Account) {
 type account struct {
 	Account
 	started int
+	apart   int // visits here that the account leaves out
 	old     *Pool
 }
 
@@ -45,7 +47,14 @@ func (s *Slot) OpenAccount(old *Pool) {
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.Lock()
-		sh.account = &account{started: sh.visits, old: old}
+		a := &account{old: old}
+		for v := sh.first; v != nil; v = v.next {
+			if v.apart = v.Target != nil && v.pool.out[i].retired; v.apart {
+				a.apart++
+			}
+		}
+		a.started = sh.visits - a.apart
+		sh.account = a
 		sh.mu.Unlock()
 	}
 }
@@ -56,7 +65,7 @@ func (s *Slot) CloseAccount() (total Account) {
 		sh := &s.shards[i]
 		sh.mu.Lock()
 		if a := sh.account; a != nil {
-			a.Started, a.UnderWay = a.started, sh.visits
+			a.Started, a.UnderWay = a.started, sh.visits-a.apart
 			total.add(a.Account)
 			sh.account = nil
 		}
@@ -72,6 +81,8 @@ func (sh *shard) count(v *Visit, e End) {
 		return
 	}
 	switch {
+	case v.apart:
+		a.apart--
 	case e == Cut:
 		a.Cut++
 	case e == ClientLeft:

@@ -113,6 +113,31 @@ func TestDrain_AStreamThatIgnoresItsGoodbyeIsCut(t *testing.T) {
 	})
 }
 
+func TestAccount_LeavesOutWhatAnEarlierDrainStillWaitsFor(t *testing.T) {
+	first, second, third := pool(target("0", upstream.Up)), pool(target("1", upstream.Up)), pool(target("2", upstream.Up))
+	s := upstream.NewSlot("app", first)
+	cut, stays := enter(t, s), enter(t, s)
+	s.Publish(upstream.Set{Main: second})
+	s.Retire(first, second)
+	request := enter(t, s)
+
+	s.OpenAccount(second)
+	s.Publish(upstream.Set{Main: third})
+	cut.Leave(upstream.Cut)
+	request.Leave(upstream.Answered)
+	enter(t, s).Leave(upstream.Answered)
+	if got, want := s.CloseAccount(), (upstream.Account{Started: 2, FinishedOld: 1, FinishedNew: 1}); got != want {
+		t.Errorf("ledger %+v, want %+v", got, want)
+	}
+
+	s.OpenAccount(third) // nothing of the second's account is left in the visits
+	s.Retire(second, third)
+	stays.Leave(upstream.Cut)
+	if got := s.CloseAccount(); got != (upstream.Account{}) {
+		t.Errorf("ledger %+v, want an empty one", got)
+	}
+}
+
 func TestRetire_LeasesOnATargetThatStaysAreNotConcerned(t *testing.T) {
 	stays, goes := target("stays", upstream.Up), target("goes", upstream.Up)
 	old := pool(stays)

@@ -47,6 +47,7 @@ type Visit struct {
 	delay    time.Duration // this stream's share of Patience.Spread
 	parted   bool
 	cut      bool
+	apart    bool // the account that is open leaves it out
 }
 
 // Ask is what the choice of a target goes by.
