@@ -39,17 +39,24 @@ func target(s Spec) (*upstream.Target, error) {
 	return upstream.NewTarget(u, s.Version, 1, upstream.Down, http.DefaultTransport), nil
 }
 
+// proven makes targets that count as healthy and are never asked.
+func proven(s Spec) (*upstream.Target, func(context.Context) error, error) {
+	made, err := target(s)
+	if err == nil {
+		made.Prove()
+	}
+	return made, nil, err
+}
+
+// planned are the settings of a service whose targets are proven.
+func planned(plan Plan) Settings {
+	plan.Patience = Duration(time.Minute)
+	return Settings{Make: proven, CheckTargets: func([]Spec) error { return nil }, Plan: plan}
+}
+
 // A job that CI runs twice at once is one swap, and both get its report.
 func TestBegin_TheSameOrderInTheSameInstantIsOneSwap(t *testing.T) {
-	proven := func(s Spec) (*upstream.Target, func(context.Context) error, error) {
-		made, err := target(s)
-		if err == nil {
-			made.Prove()
-		}
-		return made, nil, err
-	}
-	settings := Settings{Make: proven, CheckTargets: func([]Spec) error { return nil }, Plan: Plan{Patience: Duration(time.Minute)}}
-	_, app := serving(t, settings)
+	_, app := serving(t, planned(Plan{}))
 	type begun struct {
 		swap *Swap
 		err  error

@@ -316,12 +316,14 @@ func (w *Swap) settle() {
 	w.service.Slot.Publish(upstream.Set{Main: w.fresh})
 }
 
-// drain waits for what is under way on the pool that lost.
+// drain waits for what is under way on the pool that lost. Patience begins here:
+// a request may have come to that pool a moment ago, when it was published back,
+// in a canary, or as the spare.
 func (w *Swap) drain(pool, heir *upstream.Pool) {
 	s := w.service
 	s.Slot.Retire(pool, heir)
 	patience := upstream.Patience{
-		From: w.report.Published, Requests: time.Duration(w.plan.Drain), Streams: time.Duration(w.plan.Streams),
+		From: time.Now(), Requests: time.Duration(w.plan.Drain), Streams: time.Duration(w.plan.Streams),
 		Spread: min(time.Duration(w.plan.Streams)/20, 5*time.Second), Parting: 2 * time.Second,
 	}
 	w.say("drain", "waiting for what is under way on the targets that leave")

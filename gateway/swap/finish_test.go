@@ -1,0 +1,75 @@
+package swap
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pomodoro.cc/gateway/upstream"
+)
+
+// begins orders a swap of app to the target at url, which nobody attends to.
+func begins(t *testing.T, app *Service, version string, build int64, url string) *Swap {
+	t.Helper()
+	w, err := app.Begin(Order{Targets: []Spec{{URL: url}}, Version: version, Build: build, Unattended: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// visits is a request that came to app, and is on the target at url.
+func visits(t *testing.T, app *Service, url string) *upstream.Visit {
+	t.Helper()
+	v := new(upstream.Visit)
+	if err := v.Enter(app.Slot, upstream.Ask{Bucket: upstream.Buckets - 1, Cut: func(error) { go v.Leave(upstream.Cut) }}); err != nil {
+		t.Fatal(err)
+	}
+	if got := v.Target.URL.String(); got != url {
+		t.Fatalf("the request is on %s, want %s", got, url)
+	}
+	return v
+}
+
+// answers has a request come to the target at url, and be answered like that.
+func answers(t *testing.T, app *Service, url string, a upstream.Attempt) {
+	t.Helper()
+	v := visits(t, app, url)
+	v.Outcome(a)
+	v.Leave(upstream.Answered)
+}
+
+// Patience begins when nothing new comes to the targets that leave, not when the
+// first visitor went to the new ones.
+func TestDrain_WhatCameJustBeforeItHasItsWholePatience(t *testing.T) {
+	plan := Plan{Drain: Duration(10 * time.Second), Streams: Duration(10 * time.Second), Budget: Budget{Errors: 0.05, Sample: 1}}
+	t.Run("on a new version that is taken back", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			plan.Watch = Duration(time.Hour)
+			_, app := serving(t, planned(plan))
+			w := begins(t, app, "v2", 0, "http://new")
+			time.Sleep(time.Minute)
+			late := visits(t, app, "http://new")
+			answers(t, app, "http://new", upstream.Attempt{Error: true})
+			time.Sleep(9 * time.Second)
+			late.Leave(upstream.Answered)
+			if r := ended(w); r.Result != RolledBack || r.Drained.Cut != 0 || r.Ledger.FinishedNew != 2 {
+				t.Errorf("%s: %s; drained %+v, ledger %+v", r.Result, r.Text, r.Drained, r.Ledger)
+			}
+		})
+	})
+	t.Run("on the old version after a canary", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			plan.Watch, plan.Canary = 0, Steps{{Percent: 1, For: Duration(time.Minute)}}
+			_, app := serving(t, planned(plan))
+			w := begins(t, app, "v2", 0, "http://new")
+			time.Sleep(59 * time.Second)
+			late := visits(t, app, "http://old")
+			time.Sleep(10 * time.Second)
+			late.Leave(upstream.Answered)
+			if r := ended(w); r.Result != Done || r.Drained.Cut != 0 || r.Ledger.FinishedOld != 1 {
+				t.Errorf("%s: %s; drained %+v, ledger %+v", r.Result, r.Text, r.Drained, r.Ledger)
+			}
+		})
+	})
+}
