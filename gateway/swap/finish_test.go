@@ -1,6 +1,7 @@
 package swap
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,5 +72,27 @@ func TestDrain_WhatCameJustBeforeItHasItsWholePatience(t *testing.T) {
 				t.Errorf("%s: %s; drained %+v, ledger %+v", r.Result, r.Text, r.Drained, r.Ledger)
 			}
 		})
+	})
+}
+
+// A report that says "swapped" is no answer any more once another release serves.
+func TestBegin_TheSameBuildIsRefusedWhenItsReleaseWasReplacedWhateverItLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, app := serving(t, planned(Plan{Drain: Duration(time.Second)}))
+		visits(t, app, "http://old") // it never ends, and is cut
+		if r := ended(begins(t, app, "v2", 2, "http://new")); r.Result != Lost {
+			t.Fatalf("%s: %s", r.Result, r.Text)
+		}
+		if r := begins(t, app, "v2", 2, "http://new").Report(); r == nil || r.Result != Lost {
+			t.Errorf("the same build while it serves: %+v, want its report", r)
+		}
+		if r := ended(begins(t, app, "v3", 3, "http://newer")); r.Result != Done {
+			t.Fatalf("%s: %s", r.Result, r.Text)
+		}
+		_, err := app.Begin(Order{Targets: []Spec{{URL: "http://new"}}, Version: "v2", Build: 2, Unattended: true})
+		var no *Refusal
+		if !errors.As(err, &no) || no.Code != Superseded {
+			t.Errorf("the same build when another serves: %v; want it refused", err)
+		}
 	})
 }

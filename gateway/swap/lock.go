@@ -35,7 +35,7 @@ func (s *Service) replaced(same *Swap) error {
 	r := same.Report()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r == nil || r.Result != Done || s.serving.Build == r.Build && s.serving.Version == r.Version {
+	if r == nil || r.Result != Done && r.Result != Lost || s.serving.Build == r.Build && s.serving.Version == r.Version {
 		return nil
 	}
 	return &Refusal{Superseded, fmt.Sprintf("build %d (version %s) was put in place by swap %s, but build %d (version %s) serves now; go back to it with rollback --to, if that is what you want", r.Build, r.Version, r.ID, s.serving.Build, s.serving.Version)}
