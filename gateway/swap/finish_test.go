@@ -96,3 +96,29 @@ func TestBegin_TheSameBuildIsRefusedWhenItsReleaseWasReplacedWhateverItLost(t *t
 		}
 	})
 }
+
+// A job that CI runs again may have a container with another address.
+func TestBegin_TheSameBuildWithOtherTargetsIsAnotherOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, app := serving(t, planned(Plan{Drain: Duration(time.Minute)}))
+		for _, url := range []string{"http://a", "http://b", "http://a"} {
+			r := ended(begins(t, app, "v2", 2, url))
+			if serving, _ := app.Serving(); r.Result != Done || serving.Targets[0].URL != url {
+				t.Errorf("to %s: %s: %s; %s serves", url, r.Result, r.Text, serving.Targets[0].URL)
+			}
+			if again := ended(begins(t, app, "v2", 2, url)); again.ID != r.ID {
+				t.Errorf("to %s again: swap %s, %s; want the report of %s", url, again.ID, again.Result, r.ID)
+			}
+		}
+		held := visits(t, app, "http://a")
+		w := begins(t, app, "v3", 3, "http://b")
+		synctest.Wait()
+		_, err := app.Begin(Order{Targets: []Spec{{URL: "http://c"}}, Version: "v3", Build: 3, Unattended: true})
+		var no *Refusal
+		if !errors.As(err, &no) || no.Code != Locked {
+			t.Errorf("to other targets while it is under way: %v; want it refused", err)
+		}
+		held.Leave(upstream.Answered)
+		ended(w)
+	})
+}

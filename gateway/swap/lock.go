@@ -7,15 +7,16 @@ import (
 	"time"
 )
 
-// sameKey finds the swap that had the order's version and build and changed
-// something, or is about to.
+// sameKey finds the swap that had the order's version, build and targets and
+// changed something, or is about to. To other targets it is another order: the
+// report of the first says nothing of these.
 func (s *Service) sameKey(o Order) *Swap {
 	if o.Build == 0 || o.Rollback {
 		return nil
 	}
 	s.mu.Lock()
 	for _, w := range append([]*Swap{s.running}, s.waiting...) {
-		if w != nil && w.order.Build == o.Build && w.order.Version == o.Version {
+		if w != nil && w.order.Build == o.Build && w.order.Version == o.Version && samePlaces(w.order.Targets, o.Targets) {
 			s.mu.Unlock()
 			return w
 		}
@@ -23,6 +24,9 @@ func (s *Service) sameKey(o Order) *Swap {
 	s.mu.Unlock()
 	for _, r := range s.journal.History(s.Name) {
 		if r.Build == o.Build && r.Version == o.Version && !r.Rollback && !r.Published.IsZero() && r.Result != Interrupted {
+			if !sameURLs(r.Targets, urls(o.Targets)) {
+				return nil
+			}
 			return finished(r)
 		}
 	}

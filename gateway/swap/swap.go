@@ -417,9 +417,8 @@ func urls(specs []Spec) (list []string) {
 }
 
 // samePlaces tells whether two lists name the same addresses, in whatever order.
-func samePlaces(a, b []Spec) bool {
-	x, y := urls(a), urls(b)
-	slices.Sort(x)
-	slices.Sort(y)
-	return slices.Equal(x, y)
+func samePlaces(a, b []Spec) bool { return sameURLs(urls(a), urls(b)) }
+
+func sameURLs(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
