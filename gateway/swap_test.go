@@ -316,6 +316,28 @@ func TestSwap_ItsTargetsServeAfterARestartUntilTheFileNamesOthers(t *testing.T) 
 	}
 }
 
+func TestSwap_ABuildThatTheGatewaysStopTookBackMayBeDeployedAgain(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", old))
+	o := to("v2", next)
+	o["build"], o["watch"], o["unattended"] = 5, "1h", true
+	if _, err := order(t, gw, "app", o); err != nil {
+		t.Fatal(err)
+	}
+	gatewaytest.Eventually(t, "it is watched", func() bool { s := gw.Status().Services[0].Swap; return s != nil && s.Phase == "watch" })
+	gw.Restarts()
+	if _, got := gw.Get("/"); got != "old" {
+		t.Errorf("after the restart %q answers", got)
+	}
+	o["watch"] = "0s"
+	if r := swaps(t, gw, o); r.Result != swap.Done {
+		t.Errorf("the same build again: %s: %s", r.Result, r.Text)
+	}
+	if _, got := gw.Get("/"); got != "next" {
+		t.Errorf("after the same build again %q answers", got)
+	}
+}
+
 func TestPause_HoldsAndResumeLetsGo(t *testing.T) {
 	app := gatewaytest.NewUpstream(t, "app")
 	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))

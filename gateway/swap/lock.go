@@ -8,7 +8,8 @@ import (
 )
 
 // sameKey finds the swap that had the order's version, build and targets and
-// changed something, or is about to. To other targets it is another order: the
+// changed something, or is about to; not one that the gateway itself put an end to.
+// To other targets it is another order: the
 // report of the first says nothing of these.
 func (s *Service) sameKey(o Order) *Swap {
 	if o.Build == 0 || o.Rollback {
@@ -23,7 +24,8 @@ func (s *Service) sameKey(o Order) *Swap {
 	}
 	s.mu.Unlock()
 	for _, r := range s.journal.History(s.Name) {
-		if r.Build == o.Build && r.Version == o.Version && !r.Rollback && !r.Published.IsZero() && r.Result != Interrupted {
+		gateway := r.Result == Interrupted || r.Verdict != nil && r.Verdict.Gateway
+		if r.Build == o.Build && r.Version == o.Version && !r.Rollback && !r.Published.IsZero() && !gateway {
 			if !sameURLs(r.Targets, urls(o.Targets)) {
 				return nil
 			}

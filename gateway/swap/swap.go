@@ -271,7 +271,7 @@ func (w *Swap) observe(d time.Duration) *Verdict {
 		case <-end.C:
 			return w.judge()
 		case <-w.service.all.life.Done():
-			return &Verdict{Why: "the gateway stopped before the watch was over"}
+			return &Verdict{Why: "the gateway stopped before the watch was over", Gateway: true}
 		}
 		if v := w.judge(); v != nil {
 			return v
@@ -297,7 +297,7 @@ func (w *Swap) judge() *Verdict {
 func (w *Swap) commit() *Verdict {
 	release := Release{Targets: w.order.Targets, Version: w.order.Version, Build: w.order.Build}
 	if err := w.service.committed(w, release); err != nil {
-		return &Verdict{Why: err.Error()}
+		return &Verdict{Why: err.Error(), Gateway: true}
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ type Budget struct {
 // Verdict is why a new version was taken back, with the numbers.
 type Verdict struct {
 	Why        string           `json:"why"`
+	Gateway    bool             `json:"gateway,omitempty"` // the gateway's own doing: it says nothing of the version
 	Old        upstream.Numbers `json:"old"`
 	New        upstream.Numbers `json:"new"`
 	WorstRoute string           `json:"worst_route,omitempty"`
