@@ -338,6 +338,57 @@ func TestSwap_ABuildThatTheGatewaysStopTookBackMayBeDeployedAgain(t *testing.T) 
 	}
 }
 
+func TestSwap_TheTargetsThatServeTakeTheVersionAndBuildOfAnotherOrder(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	arrived, finish := make(chan struct{}), make(chan struct{})
+	app.Does(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			close(arrived)
+			<-finish
+		}
+		io.WriteString(w, "app")
+	})
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	whole := make(chan string, 1)
+	go func() {
+		defer close(whole)
+		res, err := http.Get(gw.URL + "/slow")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer res.Body.Close()
+		b, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		whole <- string(b)
+	}()
+	<-arrived
+	o := to("v9", app)
+	o["build"] = 12
+	if r := swaps(t, gw, o); r.Result != swap.Unchanged || !strings.Contains(r.Text, "go by this version") {
+		t.Errorf("%s: %s", r.Result, r.Text)
+	}
+	close(finish)
+	if got := <-whole; got != "app" {
+		t.Errorf("the request under way saw %q", got)
+	}
+	late := to("v8", gatewaytest.NewUpstream(t, "late"))
+	late["build"] = 11
+	var no *admin.Refusal
+	if _, err := order(t, gw, "app", late); !errors.As(err, &no) || no.Problem.Code != swap.Superseded {
+		t.Errorf("an older build: %v; want it refused", err)
+	}
+	if r := swaps(t, gw, o); r.Result != swap.Unchanged || !strings.Contains(r.Text, "nothing was changed") {
+		t.Errorf("the same order again: %s: %s", r.Result, r.Text)
+	}
+	gw.Restarts()
+	if s := gw.Status().Services[0]; s.Version != "v9" || s.Build != 12 || len(s.Targets) != 1 || s.Targets[0].Version != "v9" {
+		t.Errorf("after the restart: %+v", s)
+	}
+}
+
 func TestPause_HoldsAndResumeLetsGo(t *testing.T) {
 	app := gatewaytest.NewUpstream(t, "app")
 	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))

@@ -185,6 +185,32 @@ func (s *Service) committed(w *Swap, release Release) error {
 	return nil
 }
 
+// relabel gives the targets that serve already the version and build of w's order.
+// Its error says what became of it. It is called by who has the lock.
+func (s *Service) relabel(w *Swap) error {
+	s.mu.Lock()
+	release, settings := s.serving, s.settings
+	s.mu.Unlock()
+	o := w.order
+	if w.file != nil || o.Version == release.Version && (o.Build == 0 || o.Build == release.Build) {
+		return errUnchanged
+	}
+	release = Release{Targets: slices.Clone(release.Targets), Version: o.Version, Build: o.Build}
+	for i := range release.Targets {
+		release.Targets[i].Version = o.Version
+	}
+	members, err := s.members(release.Targets, settings)
+	if err != nil {
+		return err
+	}
+	if err := s.committed(w, release); err != nil {
+		s.forget(members)
+		return fmt.Errorf("these targets serve already, but the journal cannot be written, so they keep their version: %w", err)
+	}
+	s.reseat(members, settings)
+	return errRelabelled
+}
+
 // uncommitted notes that a changed routes.yaml was answered by staying: its
 // targets will not be tried again until they change again.
 func (s *Service) uncommitted(w *Swap) {
@@ -266,11 +292,16 @@ func (s *Service) adjust(ctx context.Context, d Desired, fresh bool) error {
 			m.Target.Trust()
 		}
 	}
+	s.reseat(members, d.Settings)
+	return nil
+}
+
+// reseat publishes members at the addresses that serve already.
+func (s *Service) reseat(members []*Member, settings Settings) {
 	old := s.Slot.Pool()
-	next := upstream.NewPool(targets(members), d.Settings.Balance, d.Settings.Eject)
+	next := upstream.NewPool(targets(members), settings.Balance, settings.Eject)
 	s.start(members)
 	s.Slot.Publish(upstream.Set{Main: next})
 	s.Slot.Retire(old, next)
 	s.dismiss(old)
-	return nil
 }

@@ -78,8 +78,8 @@ func (w *Swap) claim(ctx context.Context) error {
 	w.report.From = s.serving
 	if samePlaces(s.serving.Targets, w.order.Targets) {
 		s.mu.Unlock()
-		s.unlock(w)
-		return errUnchanged
+		defer s.unlock(w)
+		return s.relabel(w)
 	}
 	w.settings = s.settings
 	if w.wanted != nil {
@@ -380,8 +380,8 @@ func (w *Swap) giveUp(err error) {
 	case errors.As(err, &refusal):
 		w.result(Refused, refusal.Text)
 		w.report.Code = refusal.Code
-	case errors.Is(err, errUnchanged):
-		w.result(Unchanged, "these targets serve already; nothing was changed")
+	case errors.Is(err, errUnchanged), errors.Is(err, errRelabelled):
+		w.result(Unchanged, err.Error())
 	case errors.As(err, &not):
 		w.result(NeverHealthy, err.Error())
 	case errors.Is(err, errCancelled), errors.Is(err, errUnattended), errors.Is(err, errStopping), errors.Is(err, context.Canceled):
@@ -396,7 +396,8 @@ func (w *Swap) giveUp(err error) {
 type unproven struct{ error }
 
 var (
-	errUnchanged  = errors.New("unchanged")
+	errUnchanged  = errors.New("these targets serve already; nothing was changed")
+	errRelabelled = errors.New("these targets serve already; they go by this version and build from now on")
 	errCancelled  = errors.New("cancelled before publish; nothing was changed")
 	errUnattended = errors.New("cancelled before publish, because nobody attended to the swap any more; nothing was changed")
 	errStopping   = errors.New("cancelled before publish, because the gateway stops; nothing was changed")
