@@ -273,7 +273,7 @@ func TestSwap_WrongOrdersAreRefusedEachWithItsReason(t *testing.T) {
 		"version is missing":        {"targets": []string{"http://127.0.0.1:1"}},
 		"no target":                 {"version": "v2"},
 		"must begin with http://":   {"version": "v2", "targets": []string{"ftp://x"}},
-		"is given twice":            {"version": "v2", "targets": []string{"http://x", "http://x"}},
+		"is given twice":            {"version": "v2", "targets": []string{"http://x", "http://X:80/"}},
 		"unknown field":             {"version": "v2", "tragets": []string{"http://x"}},
 		"is no duration":            {"version": "v2", "targets": []string{"http://x"}, "watch": "soon"},
 		"shares must grow":          {"version": "v2", "targets": []string{"http://x"}, "canary": "25%:1s,5%:1s"},
@@ -380,8 +380,9 @@ func TestSwap_TheTargetsThatServeTakeTheVersionAndBuildOfAnotherOrder(t *testing
 	if _, err := order(t, gw, "app", late); !errors.As(err, &no) || no.Problem.Code != swap.Superseded {
 		t.Errorf("an older build: %v; want it refused", err)
 	}
+	o["targets"] = []string{"HTTP" + strings.TrimPrefix(app.URL, "http") + "/"}
 	if r := swaps(t, gw, o); r.Result != swap.Unchanged || !strings.Contains(r.Text, "nothing was changed") {
-		t.Errorf("the same order again: %s: %s", r.Result, r.Text)
+		t.Errorf("the same order again, written otherwise: %s: %s", r.Result, r.Text)
 	}
 	gw.Restarts()
 	if s := gw.Status().Services[0]; s.Version != "v9" || s.Build != 12 || len(s.Targets) != 1 || s.Targets[0].Version != "v9" {

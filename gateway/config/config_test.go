@@ -114,6 +114,28 @@ func TestParse_AVariableCannotBecomeYAML(t *testing.T) {
 	}
 }
 
+func TestCanonical(t *testing.T) {
+	for text, want := range map[string]string{
+		"http://a:8080":       "http://a:8080",
+		"http://a:8080/":      "http://a:8080",
+		"HTTP://A.Example":    "http://a.example",
+		"http://a:80":         "http://a",
+		"http://a:":           "http://a",
+		"http://a:443":        "http://a:443",
+		"https://a:443/":      "https://a",
+		"h2c://a:80":          "h2c://a",
+		"http://[::1]:80/":    "http://[::1]",
+		"http://[2001:DB8::]": "http://[2001:db8::]",
+		"unix:///Run/App":     "unix:///Run/App",
+		"http://a/path":       "http://a/path", // is refused as it was written
+		"nothing":             "nothing",
+	} {
+		if got := config.Canonical(text); got != want {
+			t.Errorf("%q is %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestDocs_EveryExampleOfRoutesLoads(t *testing.T) {
 	parts := strings.Split(string(read(t, "../../docs/routes.md")), "```yaml\n")
 	if len(parts) < 3 {

@@ -65,6 +65,7 @@ func (v *validator) defaults() {
 	}
 	for name, s := range f.Services {
 		for i := range s.Targets {
+			s.Targets[i].URL = Canonical(s.Targets[i].URL)
 			fill(&s.Targets[i].Weight, 1)
 		}
 		f.Services[name] = s
@@ -286,6 +287,25 @@ func CheckTargets(list []string) error {
 		}
 	}
 	return nil
+}
+
+// Canonical is the one way to write a target's URL: scheme and host in small
+// letters, no default port, no slash at the end. Targets are told apart by it.
+// What is no target's URL stays as it is.
+func Canonical(text string) string {
+	if badTarget(text) != "" {
+		return text
+	}
+	u, err := url.Parse(text) // makes the scheme small
+	if err != nil || u.Scheme == "unix" {
+		return text
+	}
+	port := u.Port()
+	if port == "" || port == "443" && u.Scheme == "https" || port == "80" && u.Scheme != "https" {
+		u.Host = strings.TrimSuffix(u.Host, ":"+port)
+	}
+	u.Host, u.Path = strings.ToLower(u.Host), ""
+	return u.String()
 }
 
 func badTarget(text string) string {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"pomodoro.cc/gateway/config"
 	"pomodoro.cc/gateway/upstream"
 )
 
@@ -113,13 +114,19 @@ type Order struct {
 	Rollback      bool `json:"rollback,omitempty"`       // Targets are those of Version in the history; none: the previous ones
 }
 
-// UnmarshalJSON takes targets as objects or as URLs alone, and refuses unknown fields.
+// UnmarshalJSON takes targets as objects or as URLs alone, and writes a URL as the
+// file's are written, so that one place has one name.
 func (s *Spec) UnmarshalJSON(b []byte) error {
-	if len(b) > 0 && b[0] == '"' {
-		return json.Unmarshal(b, &s.URL)
-	}
 	type plain Spec
-	return json.Unmarshal(b, (*plain)(s))
+	into := any((*plain)(s))
+	if len(b) > 0 && b[0] == '"' {
+		into = &s.URL
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		return err
+	}
+	s.URL = config.Canonical(s.URL)
+	return nil
 }
 
 func (p Plan) with(o Order) Plan {
