@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"pomodoro.cc/gateway/gatewaytest"
 )
@@ -127,6 +128,47 @@ func TestWebSocket_EachDirectionEndsAlone(t *testing.T) {
 			t.Errorf("secure %t: %d bytes came back of %d, %v", secure, len(got), len(frames), err)
 		}
 		c.Close()
+	}
+}
+
+func TestWebSocket_WhatFollowsTheUpgradeReachesTheTargetAsItIs(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	app.Hijacks(func(c net.Conn, rw *bufio.ReadWriter) {
+		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		io.Copy(c, rw)
+	})
+	gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", app), "{service", "{host: localhost, service", 1)+"tls: {mode: internal, redirect: false}\n")
+	const upgrade = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+	for name, said := range map[string]string{
+		"a line of text":                   "ping\n",
+		"the first frame of several":       "\x41\x85abcd\nhell\n",
+		"no method":                        "!\n \x00\n",
+		"a head that HTTP would not allow": "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"another upgrade":                  upgrade + "ping\n",
+		"more than is read at once":        strings.Repeat("letters\n", 10000),
+	} {
+		for _, secure := range []bool{false, true} {
+			for _, early := range []int{0, 1, len(said)} { // bytes sent along with the upgrade
+				t.Run(fmt.Sprintf("%s, over TLS: %t, early: %d", name, secure, early), func(t *testing.T) {
+					c, err := dial(gw, secure)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer c.Close()
+					c.SetDeadline(time.Now().Add(10 * time.Second)) // for a test that would hang
+					io.WriteString(c, upgrade+said[:early])
+					in := bufio.NewReader(c)
+					if res, err := http.ReadResponse(in, nil); err != nil || res.StatusCode != 101 {
+						t.Fatalf("answer %v, %v", res, err)
+					}
+					go io.WriteString(c, said[early:])
+					back := make([]byte, len(said))
+					if n, err := io.ReadFull(in, back); err != nil || string(back) != said {
+						t.Errorf("%d bytes of %d came back, %v: %.40q", n, len(said), err, back)
+					}
+				})
+			}
+		}
 	}
 }
 

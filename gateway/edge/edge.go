@@ -83,7 +83,9 @@ func (s *Server) follow(c net.Conn, state http.ConnState) {
 			v.handled.Store(false)
 		}
 	case http.StateClosed, http.StateHijacked:
-		if v := visitorAt(c); v != nil {
+		if v := visitorAt(c); v != nil && state == http.StateHijacked {
+			v.hijacked()
+		} else if v != nil {
 			v.handOver()
 		}
 		s.mu.Lock()

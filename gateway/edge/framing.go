@@ -105,11 +105,12 @@ func (g *guard) between() bool {
 	return f.stage == head && f.lines == 0 && len(f.line) == 0 && !g.over
 }
 
-// pass judges what a read gave.
+// pass judges what a read gave. What it returns is less where a head was refused,
+// and then over is set, or asks for an upgrade.
 func (g *guard) pass(p []byte, n int, err error) (int, error) {
 	good, ok := g.framing.follow(p[:n])
 	if ok {
-		return n, err
+		return good, err
 	}
 	g.over, g.spoiled = true, spoil
 	if good == 0 {
@@ -157,8 +158,10 @@ type framing struct {
 
 const lineKept = 64 // enough for the fields that say how a body is framed
 
-// follow looks at p. When a head turns out ambiguous, good is how much of p may
-// still be delivered: everything before the end of the line that did it.
+// follow looks at p and says how much of it may be delivered. When a head turns
+// out ambiguous that is everything before the end of the line that did it. When
+// one that asks for an upgrade ends, it is all up to there: what the rest is, the
+// answer decides. Whoever reads next knows it and comes back with the rest.
 func (f *framing) follow(p []byte) (good int, ok bool) {
 	for at := 0; at < len(p); {
 		switch f.stage {
@@ -176,13 +179,6 @@ func (f *framing) follow(p []byte) (good int, ok bool) {
 			}
 			continue
 		}
-		if f.upgrade && f.stage == head && f.lines == 0 && len(f.line) == 0 {
-			if !methodByte(p[at]) {
-				f.stage = tunnel // frames that came along with an upgrade
-				continue
-			}
-			f.upgrade = false
-		}
 		end := bytes.IndexByte(p[at:], '\n')
 		if end < 0 {
 			f.keep(p[at:])
@@ -196,12 +192,12 @@ func (f *framing) follow(p []byte) (good int, ok bool) {
 			}
 			return good, false
 		}
+		if f.upgrade && f.lines == 0 {
+			f.upgrade = false
+			return at, true
+		}
 	}
 	return len(p), true
-}
-
-func methodByte(b byte) bool {
-	return b >= 'A' && b <= 'Z' || b >= 'a' && b <= 'z' || b == '\r' || b == '\n'
 }
 
 func (f *framing) keep(p []byte) {

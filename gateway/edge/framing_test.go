@@ -15,10 +15,12 @@ import (
 // through feeds raw to a framing in pieces of the given size.
 func refusedIn(raw string, size int) bool {
 	f := new(framing)
-	for at := 0; at < len(raw); at += size {
-		if _, ok := f.follow([]byte(raw[at:min(at+size, len(raw))])); !ok {
+	for at := 0; at < len(raw); {
+		good, ok := f.follow([]byte(raw[at:min(at+size, len(raw))]))
+		if !ok {
 			return true
 		}
+		at += good
 	}
 	return false
 }
@@ -39,7 +41,10 @@ var requests = map[string]struct {
 	"both behind a padded length":     {"POST / HTTP/1.1\r\nContent-Length:" + strings.Repeat(" ", 90) + "5\r\n\r\nhelloPOST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", true},
 	"a bare LF":                       {"GET / HTTP/1.1\r\nX: a\nY: b\r\n\r\n", true},
 	"a folded field":                  {"GET / HTTP/1.1\r\nX: a\r\n b\r\n\r\n", true},
-	"frames behind an upgrade":        {"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n\x81\x01\n \n", false},
+	"frames behind a refused upgrade": {"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n\x81\x01\n \n", true},
+	"two upgrades that are refused":   {"GET / HTTP/1.1\r\nUpgrade: a\r\n\r\nGET / HTTP/1.1\r\nUpgrade: a\r\n\r\nGET / HTTP/1.1\r\n\r\n", false},
+	"behind one, any method":          {"GET / HTTP/1.1\r\nUpgrade: a\r\n\r\n!P / HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", true},
+	"behind two of them":              {"GET / HTTP/1.1\r\nUpgrade: a\r\n\r\nGET / HTTP/1.1\r\nUpgrade: a\r\n\r\n1P / HTTP/1.1\nX: 1\n\n", true},
 	"a request behind an upgrade":     {"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\nPOST / HTTP/1.1\r\nX: a\nY: b\r\n\r\n", true},
 	"an empty line before a request":  {"\r\nGET / HTTP/1.1\r\n\r\n", false},
 	"a long field is no other field":  {"GET / HTTP/1.1\r\nX: " + strings.Repeat("a", 300) + "\r\nContent-Length: 0\r\n\r\n", false},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,7 @@ type Visitor struct {
 	armed    time.Time // the one that conn has: it may be sooner than deadline, never later
 	ahead    [1]byte   // a byte that a look read
 	read     int       // how many of it: 0 or 1
+	kept     []byte    // what came with the head of an upgrade, before ahead; not judged yet
 	err      error     // what a look met; the visitor has left
 	watcher  Watcher
 }
@@ -84,7 +86,10 @@ func (v *Visitor) Unwatch() bool {
 	return watched
 }
 
-// Read reads what the visitor sends, and spoils a head that is ambiguous.
+// Read reads what the visitor sends, and spoils a head that is ambiguous. A read
+// ends with the head of an upgrade: net/http reads on when it has been answered and
+// was refused, and the rest is a request; or the connection was hijacked, and the
+// rest is not ours to judge.
 //
 // A read of one byte between two requests is net/http's way to watch: it gets
 // none, and no error, after which net/http goes without.
@@ -100,7 +105,19 @@ func (v *Visitor) Read(p []byte) (int, error) {
 		n, err = v.conn.Read(p)
 		err = v.after(err)
 	}
-	return v.guard.pass(p, n, err)
+	good, err := v.guard.pass(p, n, err)
+	if good < n && !v.guard.over {
+		v.keep(p[good:n])
+		err = nil // until the rest is read
+	}
+	return good, err
+}
+
+// keep keeps rest for the next read.
+func (v *Visitor) keep(rest []byte) {
+	v.mu.Lock()
+	v.kept = slices.Concat(rest, v.kept)
+	v.mu.Unlock()
 }
 
 // before ends a watch, and gives what it met or readies conn for a read.
@@ -108,6 +125,13 @@ func (v *Visitor) before(p []byte) (n int, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.endLocked()
+	if len(v.kept) > 0 {
+		n = copy(p, v.kept)
+		if v.kept = v.kept[n:]; len(v.kept) == 0 {
+			v.kept = nil
+		}
+		return n, nil
+	}
 	n = copy(p, v.ahead[:v.read])
 	v.read = 0
 	if n > 0 || v.err != nil {
@@ -242,17 +266,24 @@ func (v *Visitor) handOver() {
 	}
 }
 
+// hijacked is for when the connection is another protocol's. Nobody reads then:
+// net/http has called its own read off, and who hijacks has not begun.
+func (v *Visitor) hijacked() {
+	v.guard.framing.stage = tunnel
+	v.handOver()
+}
+
 // close is for who closes the connection: the requests on it end.
 func (v *Visitor) close() {
 	v.handOver()
 	v.left(net.ErrClosed)
 }
 
-// holds tells whether a byte has been read ahead.
+// holds tells whether something has been read ahead.
 func (v *Visitor) holds() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.read > 0
+	return v.read > 0 || len(v.kept) > 0
 }
 
 // SetReadDeadline bounds reads, one under way too.
