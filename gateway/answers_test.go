@@ -132,3 +132,31 @@ func TestAnswers_WhatCannotBeReadAsARequestIsAnsweredCountedAndLoggedWithAReason
 			strings.Contains(text, fmt.Sprintf(`gateway_own_answers_total{reason="bad_request",service=""} %d`, count-2))
 	})
 }
+
+func TestAnswers_ABodyWhoseEndIsAmbiguousIsRefusedAndNothingBehindItIsARequest(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	app.Does(func(_ http.ResponseWriter, r *http.Request) {
+		if body, err := io.ReadAll(r.Body); err == nil {
+			t.Errorf("the target got %s with all of %q", r.Method, body)
+		}
+	})
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	for name, end := range map[string]string{
+		"a bare LF in a trailer":        "0\r\nA: b\n\r\n",
+		"no more than a bare LF in one": "0\r\n\n",
+		"a folded trailer":              "0\r\nA: b\r\n c\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := dial(gw, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"+end+"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			answers, _ := io.ReadAll(c) // a reset after the answer is an end, too
+			if got := string(answers); !strings.HasPrefix(got, "HTTP/1.1 400 ") || !strings.Contains(got, "X-Gateway-Reason: bad_request\r\n") || strings.Contains(got, "200 OK") {
+				t.Errorf("answers = %q", got)
+			}
+		})
+	}
+}

@@ -15,9 +15,10 @@ import (
 // listener gives connections that look at request heads before net/http does.
 //
 // net/http forgives what RFC 9112 lets a server forgive: both framings in one
-// head (6.1), a line ended by a bare LF (2.2), a folded field (5.2). A proxy must
-// not: whoever stands before it may have read the same bytes another way. Such a
-// head is spoiled on its way in, so that net/http answers 400 and closes.
+// head (6.1), a line ended by a bare LF (2.2), a folded field (5.2), in trailers
+// too. A proxy must not: whoever stands before it may have read the same bytes
+// another way. Such a line is spoiled on its way in, so that net/http answers 400
+// and closes, or finds the body broken.
 type listener struct {
 	net.Listener
 	own func(net.Addr, int) string // Options.Own
@@ -96,8 +97,9 @@ type guard struct {
 	over    bool
 }
 
-// spoil makes any line that it ends or begins an invalid one.
-var spoil = []byte("\x00 refused\r\n\r\n")
+// spoil is invalid wherever it begins: in a request line, a field, the size of a
+// chunk, or a trailer field, whose value net/http does not look at.
+var spoil = []byte("\r\x00 refused\r\n\x00\r\n\r\n")
 
 // between tells whether what was read ended with a whole request.
 func (g *guard) between() bool {
@@ -158,9 +160,8 @@ type framing struct {
 
 const lineKept = 64 // enough for the fields that say how a body is framed
 
-// follow looks at p and says how much of it may be delivered. When a head turns
-// out ambiguous that is everything before the end of the line that did it. When
-// one that asks for an upgrade ends, it is all up to there: what the rest is, the
+// follow looks at p and says how much of it may be delivered. When a line is
+// refused that is everything before its end. When a head that asks for an upgrade ends, it is all up to there: what the rest is, the
 // answer decides. Whoever reads next knows it and comes back with the rest.
 func (f *framing) follow(p []byte) (good int, ok bool) {
 	for at := 0; at < len(p); {
@@ -187,7 +188,7 @@ func (f *framing) follow(p []byte) (good int, ok bool) {
 		f.keep(p[at : at+end])
 		good, at = at+end, at+end+1
 		if !f.endLine() {
-			if f.cr && good > 0 && p[good-1] == '\r' {
+			if good > 0 && p[good-1] == '\r' {
 				good-- // so that the spoil stands on the line itself
 			}
 			return good, false
@@ -218,7 +219,7 @@ func (f *framing) keep(p []byte) {
 // ignores the field there, and would take the body for a request (RFC 9112 6.1).
 const oldest = " HTTP/1.0\r"
 
-// endLine judges a whole line; false refuses the head.
+// endLine judges a whole line; false refuses it.
 func (f *framing) endLine() bool {
 	line, cr := f.line, f.cr
 	f.cr, f.line = false, f.line[:0]
@@ -227,18 +228,12 @@ func (f *framing) endLine() bool {
 	if !long && cr {
 		line = line[:len(line)-1]
 	}
-	if f.stage == head {
-		if !cr {
-			return false // a bare LF
-		}
-		f.cr = true
-		ok := f.headLine(line, long)
-		if ok {
-			f.cr = false
-		}
-		return ok
+	if !cr {
+		return false // a bare LF
 	}
 	switch f.stage {
+	case head:
+		return f.headLine(line, long)
 	case chunkSize:
 		digits, _, _ := bytes.Cut(line, []byte(";"))
 		if len(digits) == 0 {
@@ -254,12 +249,17 @@ func (f *framing) endLine() bool {
 			f.stage, f.left = chunkData, n
 		}
 	case trailer:
-		if len(line) == 0 {
+		switch {
+		case len(line) == 0:
 			f.next()
+		case folded(line):
+			return false
 		}
 	}
 	return true
 }
+
+func folded(line []byte) bool { return line[0] == ' ' || line[0] == '\t' }
 
 func (f *framing) headLine(line []byte, long bool) bool {
 	if len(line) == 0 && !long {
@@ -272,8 +272,8 @@ func (f *framing) headLine(line []byte, long bool) bool {
 		f.old, f.tail = string(f.tail) == oldest, f.tail[:0]
 	}
 	f.lines++
-	if line[0] == ' ' || line[0] == '\t' {
-		return false // folded, or before the first field
+	if folded(line) {
+		return false // or before the first field
 	}
 	name, value, found := bytes.Cut(line, []byte(":"))
 	if !found || f.lines == 1 {

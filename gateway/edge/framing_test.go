@@ -25,33 +25,45 @@ func refusedIn(raw string, size int) bool {
 	return false
 }
 
+const chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+
 var requests = map[string]struct {
 	raw     string
 	refused bool
 }{
-	"two plain requests":              {"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", false},
-	"a body by length, then a next":   {"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhe\nloGET / HTTP/1.1\r\n\r\n", false},
-	"a chunked body, then a next":     {"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;x\r\nhe\nlo\r\n0\r\nX: y\r\n\r\nGET / HTTP/1.1\r\n\r\n", false},
-	"both framings":                   {"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", true},
-	"both framings in the second":     {"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhelloPOST / HTTP/1.1\r\ntransfer-encoding: x\r\ncontent-length: 5\r\n\r\n", true},
-	"both framings after chunks":      {"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\nPOST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", true},
-	"a coding in HTTP/1.0":            {"POST /a-path-that-is-longer-than-what-is-kept-of-every-line-of-a-head HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\nGET / HTTP/1.1\r\n\r\n", true},
-	"HTTP/1.0 after HTTP/1.1":         {"GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", true},
-	"HTTP/1.0 with a length":          {"\r\nPOST / HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi", false},
-	"both behind a padded length":     {"POST / HTTP/1.1\r\nContent-Length:" + strings.Repeat(" ", 90) + "5\r\n\r\nhelloPOST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", true},
-	"a bare LF":                       {"GET / HTTP/1.1\r\nX: a\nY: b\r\n\r\n", true},
-	"a folded field":                  {"GET / HTTP/1.1\r\nX: a\r\n b\r\n\r\n", true},
-	"frames behind a refused upgrade": {"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n\x81\x01\n \n", true},
-	"two upgrades that are refused":   {"GET / HTTP/1.1\r\nUpgrade: a\r\n\r\nGET / HTTP/1.1\r\nUpgrade: a\r\n\r\nGET / HTTP/1.1\r\n\r\n", false},
-	"behind one, any method":          {"GET / HTTP/1.1\r\nUpgrade: a\r\n\r\n!P / HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", true},
-	"behind two of them":              {"GET / HTTP/1.1\r\nUpgrade: a\r\n\r\nGET / HTTP/1.1\r\nUpgrade: a\r\n\r\n1P / HTTP/1.1\nX: 1\n\n", true},
-	"a request behind an upgrade":     {"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\nPOST / HTTP/1.1\r\nX: a\nY: b\r\n\r\n", true},
-	"an empty line before a request":  {"\r\nGET / HTTP/1.1\r\n\r\n", false},
-	"a long field is no other field":  {"GET / HTTP/1.1\r\nX: " + strings.Repeat("a", 300) + "\r\nContent-Length: 0\r\n\r\n", false},
-	"a long line that is folded, too": {"GET / HTTP/1.1\r\nX: " + strings.Repeat("a", 300) + "\r\n\tb\r\n\r\n", true},
+	"two plain requests":               {"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", false},
+	"a body by length, then a next":    {"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhe\nloGET / HTTP/1.1\r\n\r\n", false},
+	"a chunked body, then a next":      {"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;x\r\nhe\nlo\r\n0\r\nX: y\r\n\r\nGET / HTTP/1.1\r\n\r\n", false},
+	"a trailer section of a bare LF":   {chunked + "0\r\n\n", true},
+	"the same with a next":             {chunked + "0\r\n\nGET / HTTP/1.1\r\n\r\n", true},
+	"a bare LF in a trailer":           {chunked + "0\r\nX: a\n\r\n", true},
+	"a bare LF after a trailer":        {chunked + "0\r\nX: a\r\n\n", true},
+	"a folded trailer":                 {chunked + "0\r\nX: a\r\n b\r\n\r\n", true},
+	"a trailer that is from the start": {chunked + "0\r\n b\r\n\r\n", true},
+	"a bare LF after a chunk's size":   {chunked + "5\nhello\r\n0\r\n\r\n", true},
+	"the same after an extension":      {chunked + "5;x\nhello\r\n0\r\n\r\n", true},
+	"a bare LF after a chunk":          {chunked + "5\r\nhello\n0\r\n\r\n", true},
+	"a bare LF after the last size":    {chunked + "0\n\r\n", true},
+	"both framings":                    {"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", true},
+	"both framings in the second":      {"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhelloPOST / HTTP/1.1\r\ntransfer-encoding: x\r\ncontent-length: 5\r\n\r\n", true},
+	"both framings after chunks":       {"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\nPOST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", true},
+	"a coding in HTTP/1.0":             {"POST /a-path-that-is-longer-than-what-is-kept-of-every-line-of-a-head HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\nGET / HTTP/1.1\r\n\r\n", true},
+	"HTTP/1.0 after HTTP/1.1":          {"GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", true},
+	"HTTP/1.0 with a length":           {"\r\nPOST / HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi", false},
+	"both behind a padded length":      {"POST / HTTP/1.1\r\nContent-Length:" + strings.Repeat(" ", 90) + "5\r\n\r\nhelloPOST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", true},
+	"a bare LF":                        {"GET / HTTP/1.1\r\nX: a\nY: b\r\n\r\n", true},
+	"a folded field":                   {"GET / HTTP/1.1\r\nX: a\r\n b\r\n\r\n", true},
+	"frames behind a refused upgrade":  {"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n\x81\x01\n \n", true},
+	"two upgrades that are refused":    {"GET / HTTP/1.1\r\nUpgrade: a\r\n\r\nGET / HTTP/1.1\r\nUpgrade: a\r\n\r\nGET / HTTP/1.1\r\n\r\n", false},
+	"behind one, any method":           {"GET / HTTP/1.1\r\nUpgrade: a\r\n\r\n!P / HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", true},
+	"behind two of them":               {"GET / HTTP/1.1\r\nUpgrade: a\r\n\r\nGET / HTTP/1.1\r\nUpgrade: a\r\n\r\n1P / HTTP/1.1\nX: 1\n\n", true},
+	"a request behind an upgrade":      {"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\nPOST / HTTP/1.1\r\nX: a\nY: b\r\n\r\n", true},
+	"an empty line before a request":   {"\r\nGET / HTTP/1.1\r\n\r\n", false},
+	"a long field is no other field":   {"GET / HTTP/1.1\r\nX: " + strings.Repeat("a", 300) + "\r\nContent-Length: 0\r\n\r\n", false},
+	"a long line that is folded, too":  {"GET / HTTP/1.1\r\nX: " + strings.Repeat("a", 300) + "\r\n\tb\r\n\r\n", true},
 }
 
-func TestFraming_AmbiguousHeadsAreRefusedInEverySplit(t *testing.T) {
+func TestFraming_AmbiguousLinesAreRefusedInEverySplit(t *testing.T) {
 	for name, c := range requests {
 		t.Run(name, func(t *testing.T) {
 			for size := 1; size <= len(c.raw); size++ {
@@ -63,7 +75,7 @@ func TestFraming_AmbiguousHeadsAreRefusedInEverySplit(t *testing.T) {
 	}
 }
 
-func TestFraming_ARefusedHeadIsAnswered400AndTheConnectionCloses(t *testing.T) {
+func TestFraming_ARefusedLineIsAnswered400AndTheConnectionCloses(t *testing.T) {
 	for name, c := range requests {
 		if !c.refused {
 			continue
@@ -135,7 +147,14 @@ func exchange(t *testing.T, raw string, secure bool) string {
 		defer certificate.Close()
 		o.TLS = &tls.Config{Certificates: certificate.TLS.Certificates}
 	}
-	s := New(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) }), o)
+	s := New(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		w.Write(body)
+	}), o)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	defer func() { s.server.Close(); <-served }()
