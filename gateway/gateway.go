@@ -326,7 +326,7 @@ func (g *Gateway) toHTTPS(address string) http.Handler {
 			host += ":" + port
 		}
 		proxy.Fail(w, r, &proxy.Answer{Status: http.StatusPermanentRedirect, Reason: "redirect", Text: "moved", Location: "https://" + host + r.URL.RequestURI()})
-	}), g.identify(false), g.account, refuse)
+	}), g.identify(false), g.account, refuse, encode)
 }
 
 // stop is the order of stopping. The listeners are not the first thing to

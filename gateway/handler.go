@@ -23,6 +23,7 @@ func (g *Gateway) handler(https bool) http.Handler {
 		g.account,         // log and metrics, whatever happens below
 		g.recoverPanic,
 		refuse, // what no target should ever see
+		encode,
 		g.limit,
 	)
 }
@@ -212,6 +213,14 @@ func refuse(next http.Handler) http.Handler {
 			proxy.Fail(w, r, &proxy.Answer{Status: http.StatusBadRequest, Reason: "bad_request", Text: why})
 			return
 		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// encode makes the path one that is passed on as it came.
+func encode(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		proxy.Encode(r.URL)
 		next.ServeHTTP(w, r)
 	})
 }
