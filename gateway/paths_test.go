@@ -95,3 +95,29 @@ func TestPaths_OverHTTP2TheyAreTheSame(t *testing.T) {
 		t.Errorf("%s: the target saw %q", res.Proto, got)
 	}
 }
+
+func TestPaths_ARouteIsFoundByWhatThePathComesToAndTheTargetStillSeesItAsSent(t *testing.T) {
+	open, closed := tells(t), gatewaytest.NewUpstream(t, "closed")
+	closed.Does(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "closed: "+r.RequestURI) })
+	gw := gatewaytest.Start(t, fmt.Sprintf("services:\n  open: {targets: [%s]}\n  closed: {targets: [%s]}\nroutes:\n  - {path: /closed, service: closed}\n  - {service: open}\n", open.URL, closed.URL))
+	c, err := dial(gw, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for sent, want := range map[string]string{
+		"/a/../closed":          "closed: /a/../closed",
+		"/./closed/x":           "closed: /./closed/x",
+		"/a/%2E%2e/closed":      "closed: /a/%2E%2e/closed",
+		"/../../closed":         "closed: /../../closed",
+		"/a/..%2fclosed":        "/a/..%2fclosed",
+		"/closed/../a":          "/closed/../a",
+		"/closed/..":            "/closed/..",
+		"/closed/...":           "closed: /closed/...",
+		"/closed/.well-known/x": "closed: /closed/.well-known/x",
+	} {
+		if status, got, _ := gets(t, c, sent); status != 200 || got != want {
+			t.Errorf("GET %s: %d %q, want %q", sent, status, got, want)
+		}
+	}
+}

@@ -56,7 +56,7 @@ func (s *snapshot) numbersOf(route *proxy.Route) *metrics.Route {
 // lookup finds the route of a request, or the answer in place of one.
 func (g *Gateway) lookup(r *http.Request) (*proxy.Route, error) {
 	table := g.now.Load().table
-	e, ok := table.Match(r.Host, r.URL.EscapedPath(), r.Method, r.Header)
+	e, ok := table.Match(r.Host, proxy.Resolved(r.URL.EscapedPath()), r.Method, r.Header)
 	if !ok {
 		if r.TLS != nil && !table.HasHost(r.Host) {
 			return nil, &proxy.Answer{Status: http.StatusMisdirectedRequest, Reason: "misdirected", Text: "this host is not served here"}

@@ -29,3 +29,44 @@ func Encode(u *url.URL) {
 func outside(c rune) bool {
 	return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9') && !strings.ContainsRune("-._~!$&'()*+,;=:@%/[]", c)
 }
+
+// Resolved is an encoded path without its dot segments (RFC 3986 5.2.4), encoded
+// dots among them: what a target makes of it, and so what finds its route.
+func Resolved(path string) string {
+	if !strings.HasPrefix(path, "/") || !strings.Contains(path, "/.") && !strings.Contains(path, "/%2") {
+		return path
+	}
+	var kept []string
+	dots := 0 // of the last segment
+	for segment := range strings.SplitSeq(path, "/") {
+		switch dots = dotsOf(segment); dots {
+		case 1:
+		case 2:
+			kept = kept[:max(1, len(kept)-1)] // the first is what stands before the root
+		default:
+			kept = append(kept, segment)
+		}
+	}
+	if dots > 0 {
+		kept = append(kept, "")
+	}
+	return strings.Join(kept, "/")
+}
+
+// dotsOf is 1 or 2 for a segment of so many dots and nothing else, 0 for others.
+func dotsOf(segment string) (n int) {
+	for ; segment != ""; n++ {
+		switch {
+		case segment[0] == '.':
+			segment = segment[1:]
+		case len(segment) >= 3 && strings.EqualFold(segment[:3], "%2e"):
+			segment = segment[3:]
+		default:
+			return 0
+		}
+	}
+	if n > 2 {
+		return 0
+	}
+	return n
+}

@@ -61,8 +61,8 @@ type slot struct {
 
 // Match returns the value of the rule that takes the request. Host is as sent:
 // case, port and one closing dot do not matter. Path is the escaped path as
-// sent (URL.EscapedPath), whose dot segments the caller has dealt with; the
-// empty path is "/". Segments are compared decoded, so that "/%61pi" cannot
+// sent (URL.EscapedPath), whose dot segments the caller has resolved; the empty
+// path is "/". Segments are compared decoded, so that "/%61pi" cannot
 // slip past "/api", while "%2F" separates nothing.
 func (t *Table[V]) Match(host, path, method string, header http.Header) (V, bool) {
 	if path == "" {
