@@ -121,3 +121,34 @@ func TestPaths_ARouteIsFoundByWhatThePathComesToAndTheTargetStillSeesItAsSent(t 
 		}
 	}
 }
+
+func TestPaths_ThePrefixIsTakenOffHoweverItWasWrittenAndNobodyClimbsOutOfIt(t *testing.T) {
+	app := tells(t)
+	gw := gatewaytest.Start(t, fmt.Sprintf("services:\n  app: {targets: [%s]}\nroutes:\n  - {path: /api, service: app, strip: true}\n  - {path: /caf%%C3%%A9/, service: app, strip: true}\n  - {path: /v1/api, service: app, strip: true}\n", app.URL))
+	c, err := dial(gw, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for sent, want := range map[string]string{
+		"/api":                "/",
+		"/api?q":              "/?q",
+		"/api/":               "/",
+		"/api/x/":             "/x/",
+		"/api//x":             "//x",
+		"/%61pi/a%2Fb":        "/a%2Fb",
+		"/api/a%2Fb|c":        "/a%2Fb%7Cc",
+		"/caf%c3%A9/x%41":     "/x%41",
+		"/v1/%61pi/x/y":       "/x/y",
+		"/api/../../api/x":    "/x",
+		"/x/../api/a/%2e%2E/": "/",
+		"/api/a%20b":          "/a%20b",
+	} {
+		if status, got, _ := gets(t, c, sent); status != 200 || got != want {
+			t.Errorf("GET %s: %d, the target saw %q, want %q", sent, status, got, want)
+		}
+	}
+	if status, _, _ := gets(t, c, "/api/../../x"); status != 404 {
+		t.Errorf("a path that leaves the prefix: status %d, want 404", status)
+	}
+}

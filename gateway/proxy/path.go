@@ -70,3 +70,16 @@ func dotsOf(segment string) (n int) {
 	}
 	return n
 }
+
+// strip takes a route's prefix off the path: as many segments as it has, however
+// the visitor wrote them. Dot segments are resolved first, or the target would
+// climb by what was taken off.
+func strip(u *url.URL, prefix string) {
+	path := Resolved(u.EscapedPath())
+	for range strings.Count(strings.TrimSuffix(prefix, "/"), "/") {
+		_, rest, _ := strings.Cut(path[1:], "/")
+		path = "/" + rest
+	}
+	u.RawPath = path
+	u.Path, _ = url.PathUnescape(path) // a part of what could be decoded
+}

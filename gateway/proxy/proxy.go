@@ -23,7 +23,7 @@ import (
 type Route struct {
 	Name, Service string
 	Slot          *upstream.Slot
-	Strip         string            // prefix taken off before the target sees the path
+	Strip         string            // prefix whose segments are taken off before the target sees the path
 	SetHeaders    map[string]string // fields of the answer
 	Upgrades      []string          // protocols that may be upgraded to, lower case
 	AllowHeaders  []string          // fields passed on that are dropped by default, canonical
@@ -131,7 +131,7 @@ func rewrite(p *httputil.ProxyRequest) {
 	// ReverseProxy drops queries that it cannot parse: the target decides.
 	p.Out.URL.RawQuery, p.Out.URL.ForceQuery = p.In.URL.RawQuery, p.In.URL.ForceQuery
 	if route.Strip != "" {
-		strip(p.Out, route.Strip)
+		strip(p.Out.URL, route.Strip)
 	}
 	for name := range out {
 		if drops(name) && !contains(route.AllowHeaders, name) {
@@ -181,17 +181,6 @@ func forwarded(in *http.Request, x *Exchange) (client, host string) {
 		host = before
 	}
 	return client, host
-}
-
-// strip takes a prefix off the path, on the escaped form too.
-func strip(r *http.Request, prefix string) {
-	cut := func(path string) string {
-		return "/" + strings.TrimPrefix(strings.TrimPrefix(path, strings.TrimSuffix(prefix, "/")), "/")
-	}
-	r.URL.Path = cut(r.URL.Path)
-	if r.URL.RawPath != "" {
-		r.URL.RawPath = cut(r.URL.RawPath)
-	}
 }
 
 // drops tells whether a request's field means something to some applications
