@@ -160,3 +160,23 @@ func TestAnswers_ABodyWhoseEndIsAmbiguousIsRefusedAndNothingBehindItIsARequest(t
 		})
 	}
 }
+
+func TestAnswers_ARequestForTheServerItselfIsAnsweredLikeAnyThatIsNotServed(t *testing.T) {
+	gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", gatewaytest.NewUpstream(t, "app")), "{service", "{host: localhost, service", 1)+"tls: {mode: internal, redirect: false}\n")
+	for _, secure := range []bool{false, true} {
+		c, err := dial(gw, secure)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		io.WriteString(c, "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.StatusCode != 400 || res.Header.Get("X-Gateway-Reason") != "bad_request" {
+			t.Errorf("over TLS %t: status %d, header %v", secure, res.StatusCode, res.Header)
+		}
+		gatewaytest.Eventually(t, "it is logged", func() bool { return strings.Contains(gw.Logs.String(), res.Header.Get("X-Request-Id")) })
+	}
+}

@@ -45,12 +45,12 @@ func TestPaths_TheTargetSeesThePathAsItWasSentWithWhatNoneMayHoldEncoded(t *test
 		}
 		defer c.Close()
 		for sent, want := range map[string]string{
-			"/a%2fb":                   "/a%2fb",
-			"/a%2fb|c":                 "/a%2fb%7Cc",
-			`/..%2f..%2Fadmin"x`:       "/..%2f..%2Fadmin%22x",
+			"/a%2fb":                    "/a%2fb",
+			"/a%2fb|c":                  "/a%2fb%7Cc",
+			`/..%2f..%2Fadmin"x`:        "/..%2f..%2Fadmin%22x",
 			"/%2e%41[~]<>\\^`{}?q=|%2f": "/%2e%41[~]%3C%3E%5C%5E%60%7B%7D?q=|%2f",
-			"/a|b":                     "/a%7Cb",
-			"//a;b=c,d/!$&'()*+@:":     "//a;b=c,d/!$&'()*+@:",
+			"/a|b":                      "/a%7Cb",
+			"//a;b=c,d/!$&'()*+@:":      "//a;b=c,d/!$&'()*+@:",
 		} {
 			if status, got, _ := gets(t, c, sent); status != 200 || got != want {
 				t.Errorf("transport %s: GET %s: %d, the target saw %q, want %q", transport, sent, status, got, want)

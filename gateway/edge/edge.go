@@ -22,8 +22,9 @@ type Options struct {
 	ErrorLog      *slog.Logger  // faults of single connections, at debug level
 
 	// Own is told of an answer that net/http makes by itself, to what it cannot take
-	// for a request, and returns fields for it, such as "A: b\r\nC: d". HTTP/2 has
-	// no such answers. nil: they stay as they are.
+	// for a request, and returns fields for it, such as "A: b\r\nC: d". nil: they
+	// stay as they are, and so do those over HTTP/2: 400 to a field that only
+	// HTTP/1.1 has, 431 to a head that is too large.
 	Own func(peer net.Addr, status int) (fields string)
 }
 
@@ -60,6 +61,8 @@ func New(h http.Handler, o Options) *Server {
 		MaxHeaderBytes:    o.HeaderBytes,
 		ConnState:         s.follow,
 		ConnContext:       tellRequests,
+
+		DisableGeneralOptionsHandler: true, // h answers OPTIONS * too
 	}
 	if o.ErrorLog != nil {
 		s.server.ErrorLog = slog.NewLogLogger(o.ErrorLog.Handler(), slog.LevelDebug)
