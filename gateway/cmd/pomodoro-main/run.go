@@ -23,6 +23,9 @@ func runCommand() *cobra.Command {
 	path := c.Flags().String("config", "routes.yaml", "the file to serve")
 	take := c.Flags().Bool("takeover", false, "receive the listeners of the gateway that runs on the same state_dir, if there is one, and let it leave")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		// Whoever reads stdout or stderr may die; the sites go on. A line that cannot
+		// be written is then an error, which counts it.
+		signal.Ignore(syscall.SIGPIPE)
 		log := slog.New(slog.NewJSONHandler(c.ErrOrStderr(), nil))
 		limitMemory(log)
 		var handover *takeover.Handover
