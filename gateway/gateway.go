@@ -59,6 +59,7 @@ type Gateway struct {
 	alarms  []string // of the start, for an operator
 	ready   atomic.Bool
 	now     atomic.Pointer[snapshot]
+	certs   atomic.Pointer[certs.Source] // nil: no HTTPS, or not yet
 
 	services  *swap.Services
 	reloading sync.Mutex // one reload at a time; guards the field below
@@ -108,6 +109,7 @@ func New(o Options) (_ *Gateway, err error) {
 	g.metrics.LogDropped(g.log.Dropped)
 	g.proxy = proxy.New(g.lookup, slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug))
 	g.metrics.Sample(g.sample)
+	g.metrics.Certificates(g.expiries)
 	journal, err := swap.OpenJournal(state.NewFile(filepath.Join(file.StateDir, "journal.json")))
 	if err != nil {
 		g.faults.Error("ALARM: the journal of swaps is damaged", "error", err)
@@ -239,11 +241,8 @@ func (g *Gateway) listen(ctx context.Context, file *config.File) (servers []*ser
 			plain = g.toHTTPS(g.Addr("https").String())
 		}
 		plain = source.HTTPChallenge(plain)
-		g.tasks.Go(func() {
-			if err := source.Run(ctx); err != nil && ctx.Err() == nil {
-				g.faults.Error("certificates", "error", err)
-			}
-		})
+		g.certs.Store(source)
+		g.tasks.Go(func() { source.Run(ctx) })
 	}
 	if err := open("http", "http", file.Listen.HTTP, plain, nil, true); err != nil {
 		return servers, err
@@ -302,6 +301,26 @@ func pairs(list []config.Certificate) (out []certs.Pair) {
 		out = append(out, certs.Pair{CertFile: c.CertFile, KeyFile: c.KeyFile})
 	}
 	return out
+}
+
+// expiries tell until when the certificate of each name is valid.
+func (g *Gateway) expiries() map[string]time.Time {
+	if source := g.certs.Load(); source != nil {
+		return source.Expiries()
+	}
+	return nil
+}
+
+// renewCerts gives the certificates of a file that is in force now. It was checked,
+// so an error means that files have changed since: those read before are served on.
+func (g *Gateway) renewCerts(file *config.File) {
+	source := g.certs.Load()
+	if source == nil || source.Mode != file.TLS.Mode { // another mode applies at the next start
+		return
+	}
+	if err := source.Change(file.TLS.Hosts, pairs(file.TLS.Certificates)); err != nil {
+		g.faults.Error("certificates: those before are served on", "error", err)
+	}
 }
 
 // observed is what the metrics listener serves.

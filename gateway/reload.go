@@ -102,6 +102,7 @@ func (g *Gateway) Reload(ctx context.Context) error {
 		status.Error = err.Error()
 		g.faults.Error("reload refused, the running configuration goes on", "error", err)
 	} else {
+		g.renewCerts(file)
 		g.faults.Info("reloaded", "config", g.options.ConfigPath)
 	}
 	g.lastReload.Store(status)
@@ -112,11 +113,33 @@ func (g *Gateway) Reload(ctx context.Context) error {
 // change puts a file in force: what changed in targets goes through the swap
 // path, and until everything is proven nothing has changed.
 func (g *Gateway) change(ctx context.Context, file *config.File) error {
-	running := g.now.Load().file
-	if file.Listen != running.Listen || file.Admin != running.Admin || file.StateDir != running.StateDir || file.AccessLog != running.AccessLog || !reflect.DeepEqual(file.TLS, running.TLS) {
-		g.faults.Warn("listen, admin, state_dir, access_log and tls apply at the next start")
+	if keys := nextStart(file, g.now.Load().file); len(keys) > 0 {
+		g.faults.Warn("some of what changed applies at the next start", "keys", keys)
 	}
 	return g.services.Reload(ctx, "routes.yaml", g.desired(file), func(services map[string]*swap.Service) error { return g.publish(file, services) })
+}
+
+// nextStart names what differs in two files and applies at the next start only.
+func nextStart(a, b *config.File) (keys []string) {
+	secure := func(t config.TLS) config.TLS { // these apply at a reload
+		t.Hosts, t.Certificates = nil, nil
+		return t
+	}
+	for _, part := range []struct {
+		key  string
+		a, b any
+	}{
+		{"listen", a.Listen, b.Listen},
+		{"tls", secure(a.TLS), secure(b.TLS)},
+		{"admin", a.Admin, b.Admin},
+		{"state_dir", a.StateDir, b.StateDir},
+		{"access_log", a.AccessLog, b.AccessLog},
+	} {
+		if !reflect.DeepEqual(part.a, part.b) {
+			keys = append(keys, part.key)
+		}
+	}
+	return keys
 }
 
 // adopt takes the first file.

@@ -1,15 +1,20 @@
 package certs_test
 
 import (
+	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"pomodoro.cc/gateway/certs"
 )
@@ -152,4 +157,118 @@ func store(t *testing.T, c *tls.Certificate) certs.Pair {
 		}
 	}
 	return p
+}
+
+// served is the certificate that a visitor of host gets.
+func served(t *testing.T, s *certs.Source, host string) *x509.Certificate {
+	t.Helper()
+	c, err := s.TLSConfig().GetCertificate(&tls.ClientHelloInfo{
+		ServerName: host, SupportedVersions: []uint16{tls.VersionTLS13}, SignatureSchemes: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Leaf
+}
+
+func replace(t *testing.T, old, by string) {
+	t.Helper()
+	if err := os.Rename(by, old); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFiles_RenewedOnesAreServedWithoutAWordAndHalfAPairIsNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var events bytes.Buffer
+		old := pair(t, "one.test")
+		s, err := certs.New(certs.Options{Mode: "files", Files: []certs.Pair{old}, Log: slog.New(slog.NewTextHandler(&events, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { s.Run(ctx); close(ended) }()
+		first := served(t, s, "one.test")
+		time.Sleep(time.Hour) // the bubble's time
+		renewed := pair(t, "one.test")
+
+		replace(t, old.CertFile, renewed.CertFile)
+		time.Sleep(5 * time.Minute)
+		if !served(t, s, "one.test").Equal(first) {
+			t.Error("a certificate is served whose key is not there")
+		}
+		replace(t, old.KeyFile, renewed.KeyFile)
+		time.Sleep(5 * time.Minute)
+		if now := served(t, s, "one.test"); now.Equal(first) || !s.Expiries()["one.test"].Equal(now.NotAfter) {
+			t.Error("the renewed certificate is not served, or its end is not told")
+		}
+		stop()
+		<-ended
+		if n := strings.Count(events.String(), "private key does not match"); n != 1 {
+			t.Errorf("the key that does not match was told %d times, want once:\n%s", n, events.String())
+		}
+	})
+}
+
+func TestFiles_AnEndThatIsNearIsToldAtTheStartAndEveryDay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var events bytes.Buffer
+		old := pair(t, "one.test") // for 90 days
+		start := func() *certs.Source {
+			s, err := certs.New(certs.Options{Mode: "files", Files: []certs.Pair{old}, Log: slog.New(slog.NewTextHandler(&events, nil))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		start()
+		if events.Len() > 0 {
+			t.Errorf("of a new one:\n%s", events.String())
+		}
+		time.Sleep(80 * 24 * time.Hour) // the bubble's time
+		s := start()
+		told := func() int { return strings.Count(events.String(), "file="+old.CertFile) }
+		if told() != 1 {
+			t.Errorf("at the start:\n%s", events.String())
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { s.Run(ctx); close(ended) }()
+		time.Sleep(24*time.Hour + time.Minute)
+		stop()
+		<-ended
+		if told() != 2 {
+			t.Errorf("after a day:\n%s", events.String())
+		}
+	})
+}
+
+func TestChange_HostsAndFilesAreOthersFromThenOnAndAnErrorChangesNothing(t *testing.T) {
+	dir := t.TempDir()
+	s, err := certs.New(certs.Options{Mode: "internal", Dir: dir, Hosts: []string{"one.test"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := served(t, s, "one.test")
+	if err := s.Change([]string{"one.test"}, nil); err != nil || !served(t, s, "one.test").Equal(first) {
+		t.Errorf("the same hosts: %v, or another certificate", err)
+	}
+	if err := s.Change([]string{"one.test", "two.test"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := handshake(t, s, dir, "two.test"); err != nil {
+		t.Error(err)
+	}
+
+	one, two := pair(t, "one.test"), pair(t, "two.test")
+	if s, err = certs.New(certs.Options{Mode: "files", Files: []certs.Pair{one}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Change(nil, []certs.Pair{two, {CertFile: one.CertFile, KeyFile: two.KeyFile}}); err == nil || !slices.Contains(served(t, s, "two.test").DNSNames, "one.test") {
+		t.Errorf("%v, or another certificate", err)
+	}
+	if err := s.Change(nil, []certs.Pair{two}); err != nil || !slices.Contains(served(t, s, "two.test").DNSNames, "two.test") {
+		t.Errorf("%v, or the old certificate", err)
+	}
 }

@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -16,6 +17,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -26,8 +28,9 @@ type authority struct {
 	cert *x509.Certificate
 	key  crypto.Signer
 
-	mu   sync.Mutex // guards leaf
-	leaf *tls.Certificate
+	mu    sync.Mutex // guards the fields below
+	hosts []string
+	leaf  *tls.Certificate
 }
 
 const (
@@ -35,14 +38,12 @@ const (
 	leafLife      = 90 * 24 * time.Hour
 )
 
-func (s *Source) internal(o Options) error {
+func newAuthority(o Options) (*authority, error) {
 	a, err := openAuthority(o.Dir)
 	if err != nil {
-		return fmt.Errorf("local authority in %s: %w", o.Dir, err)
+		return nil, fmt.Errorf("local authority in %s: %w", o.Dir, err)
 	}
-	s.get = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return a.current(o.Hosts) }
-	_, err = a.current(o.Hosts)
-	return err
+	return a, a.change(o.Hosts, nil)
 }
 
 func openAuthority(dir string) (*authority, error) {
@@ -110,13 +111,49 @@ func serial() *big.Int {
 	return n
 }
 
-// current returns the leaf for hosts, a new one before the last has run out.
-func (a *authority) current(hosts []string) (*tls.Certificate, error) {
+// certificate returns the leaf, a new one before the last has run out.
+func (a *authority) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.leaf != nil && time.Until(a.leaf.Leaf.NotAfter) > leafLife/3 {
-		return a.leaf, nil
+	if time.Until(a.leaf.Leaf.NotAfter) <= leafLife/3 {
+		leaf, err := a.sign(a.hosts)
+		if err != nil {
+			return nil, err
+		}
+		a.leaf = leaf
 	}
+	return a.leaf, nil
+}
+
+func (a *authority) change(hosts []string, _ []Pair) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.leaf != nil && slices.Equal(hosts, a.hosts) {
+		return nil
+	}
+	leaf, err := a.sign(hosts)
+	if err != nil {
+		return err
+	}
+	a.hosts, a.leaf = hosts, leaf
+	return nil
+}
+
+func (a *authority) expiries() map[string]time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	ends := map[string]time.Time{}
+	for _, name := range names(a.leaf.Leaf) {
+		ends[name] = a.leaf.Leaf.NotAfter
+	}
+	return ends
+}
+
+// run has nothing to do: a handshake makes a new leaf when it is time.
+func (a *authority) run(context.Context) {}
+
+// sign makes a leaf for hosts.
+func (a *authority) sign(hosts []string) (*tls.Certificate, error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -140,6 +177,5 @@ func (a *authority) current(hosts []string) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.leaf = &tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: private, Leaf: leaf}
-	return a.leaf, nil
+	return &tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: private, Leaf: leaf}, nil
 }

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"maps"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -29,6 +30,7 @@ var (
 	reloadsDesc             = desc("reloads_total", "Reloads of the configuration, by result.", "result")
 	lastReloadSucceededDesc = desc("config_last_reload_successful", "Whether the last reload was taken (1) or refused (0).")
 	lastReloadTimeDesc      = desc("config_last_reload_timestamp_seconds", "When the configuration was last reloaded, taken or refused.")
+	certificateExpiryDesc   = desc("certificate_expiry_timestamp_seconds", "Until when the certificate of a host is valid; 0 while there is none.", "host")
 	journalDamagedDesc      = desc("journal_damaged", "Whether the journal of swaps was found damaged at the start (1) or not (0).")
 	buildInfoDesc           = desc("build_info", "Always 1; the labels say what runs.", "version", "goversion")
 )
@@ -43,7 +45,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 		requestsDesc, requestBytesDesc, responseBytesDesc,
 		ownAnswersDesc, retriesDesc, ejectionsDesc, swapsDesc, swapRequestsDesc,
 		requestsInFlightDesc, streamsInFlightDesc, heldRequestsDesc, targetsDesc,
-		reloadsDesc, lastReloadSucceededDesc, lastReloadTimeDesc, journalDamagedDesc, buildInfoDesc,
+		reloadsDesc, lastReloadSucceededDesc, lastReloadTimeDesc, certificateExpiryDesc, journalDamagedDesc, buildInfoDesc,
 	} {
 		ch <- d
 	}
@@ -75,6 +77,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		out.gauge(lastReloadSucceededDesc, succeeded)
 		out.gauge(lastReloadTimeDesc, float64(last.at.UnixMilli())/1000)
 	}
+	if expiries := c.m.expiries.Load(); expiries != nil {
+		out.expiries((*expiries)())
+	}
 	damaged := 0.0
 	if c.m.damaged.Load() {
 		damaged = 1
@@ -91,6 +96,16 @@ func (s sink) counter(d *prometheus.Desc, value uint64, labels ...string) {
 
 func (s sink) gauge(d *prometheus.Desc, value float64, labels ...string) {
 	s <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+}
+
+func (s sink) expiries(ends map[string]time.Time) {
+	for host, end := range ends {
+		seconds := 0.0
+		if !end.IsZero() {
+			seconds = float64(end.Unix())
+		}
+		s.gauge(certificateExpiryDesc, seconds, clean(host))
+	}
 }
 
 // route shows a method once it was seen, and then with every class, so that the

@@ -22,6 +22,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 	took     *prometheus.HistogramVec
 	sample   atomic.Pointer[func() []ServiceSample]
+	expiries atomic.Pointer[func() map[string]time.Time]
 	version  atomic.Pointer[string]
 
 	reloadsTaken   atomic.Uint64
@@ -86,6 +87,10 @@ func (m *Metrics) SetVersion(version string) {
 // which targets there are. It may be called from several scrapes at once. A
 // service that it no longer names has no such series any more.
 func (m *Metrics) Sample(services func() []ServiceSample) { m.sample.Store(&services) }
+
+// Certificates sets the function that tells, at every scrape, until when the
+// certificate of each host is valid. It may be called from several scrapes at once.
+func (m *Metrics) Certificates(expiries func() map[string]time.Time) { m.expiries.Store(&expiries) }
 
 // LogDropped sets the function that tells how many lines the access log has lost.
 // It may be called from several scrapes at once. Once for each Metrics.
