@@ -82,3 +82,19 @@ func TestHTTPS_TheLocalAuthoritySignsForTheHostsOfANewRoute(t *testing.T) {
 		t.Errorf("a warning is wrong:\n%s", gw.Logs.String())
 	}
 }
+
+func TestHTTPS_AnAuthorityThatGivesNoCertificateIsAnEvent(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app)+"tls: {mode: acme, hosts: [shop.test], ca: \"https://127.0.0.1:1/directory\"}\n")
+	gatewaytest.Eventually(t, "an event names the host and the reason", func() bool {
+		for line := range strings.Lines(gw.Logs.String()) {
+			if strings.Contains(line, `"level":"ERROR"`) && strings.Contains(line, "shop.test") && strings.Contains(line, "connection refused") {
+				return true
+			}
+		}
+		return false
+	})
+	if want := "gateway_certificate_expiry_timestamp_seconds{host=\"shop.test\"} 0\n"; !strings.Contains(gw.Metrics(), want) {
+		t.Errorf("the metrics lack %s", want)
+	}
+}

@@ -44,10 +44,22 @@ func newACME(o Options) (*acme, error) {
 		}
 	}
 	a.cache = certmagic.NewCache(certmagic.CacheOptions{Logger: zap.NewNop(), GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return a.magic, nil }})
-	a.magic = certmagic.New(a.cache, certmagic.Config{Storage: &certmagic.FileStorage{Path: o.Dir}, Logger: zap.NewNop()})
+	a.magic = certmagic.New(a.cache, certmagic.Config{Storage: &certmagic.FileStorage{Path: o.Dir}, Logger: zap.NewNop(), OnEvent: a.tell})
 	a.issuer = certmagic.NewACMEIssuer(a.magic, template)
 	a.magic.Issuers = []certmagic.Issuer{a.issuer}
 	return a, nil
+}
+
+// tell makes an event of each attempt's end. certmagic tries again by itself, less
+// and less often.
+func (a *acme) tell(ctx context.Context, event string, about map[string]any) error {
+	switch {
+	case event == "cert_obtained":
+		a.log.Info("certificates: obtained", "host", about["identifier"], "renewal", about["renewal"], "issuer", about["issuer"])
+	case event == "cert_failed" && ctx.Err() == nil: // else the gateway stops
+		a.log.Error("certificates: not obtained, tried again later", "host", about["identifier"], "renewal", about["renewal"], "error", fmt.Sprint(about["error"]))
+	}
+	return nil
 }
 
 func (a *acme) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
