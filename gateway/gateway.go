@@ -53,7 +53,6 @@ type Gateway struct {
 	faults  *slog.Logger
 	metrics *metrics.Metrics
 	log     *accesslog.Log
-	logFile *os.File // the access log's, when routes.yaml names one
 	proxy   *proxy.Handler
 	started time.Time
 	alarms  []string // of the start, for an operator
@@ -98,14 +97,11 @@ func New(o Options) (_ *Gateway, err error) {
 	}
 	g := &Gateway{options: o, faults: o.Log, metrics: metrics.New(), budgets: map[string]*proxy.Budget{}, addresses: map[string]net.Addr{}, sockets: map[string]*net.TCPListener{}, replaced: make(chan struct{})}
 	g.metrics.SetVersion(o.Version)
-	out := o.Stdout
-	if file.AccessLog != "stdout" && file.AccessLog != "off" {
-		if g.logFile, err = os.OpenFile(file.AccessLog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640); err != nil {
-			return nil, fmt.Errorf("access log: %w", err)
-		}
-		out = g.logFile
+	place, err := g.openLog(file.AccessLog)
+	if err != nil {
+		return nil, err
 	}
-	g.log = accesslog.New(out)
+	g.log = accesslog.New(place)
 	g.metrics.LogDropped(g.log.Dropped)
 	g.proxy = proxy.New(g.lookup, slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug))
 	g.metrics.Sample(g.sample)
@@ -147,9 +143,6 @@ func (g *Gateway) Run(ctx context.Context) error {
 		if err := <-logged; err != nil {
 			g.faults.Error("access log", "error", err)
 		}
-		if g.logFile != nil {
-			g.logFile.Close()
-		}
 	}()
 
 	if err := os.MkdirAll(file.StateDir, 0o750); err != nil {
@@ -184,6 +177,38 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	unwatch()
 	return errors.Join(err, g.stop(ctx, file.Stop, servers))
+}
+
+// kept is a writer that is not ours to close.
+type kept struct{ io.Writer }
+
+func (kept) Close() error { return nil }
+
+// openLog opens a place of the access log.
+func (g *Gateway) openLog(place string) (io.WriteCloser, error) {
+	switch place {
+	case "stdout":
+		return kept{g.options.Stdout}, nil
+	case "off":
+		return kept{io.Discard}, nil
+	}
+	// Not blocking: a pipe that nobody reads is an error, not a wait.
+	f, err := os.OpenFile(place, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NONBLOCK, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("access log: %w", err)
+	}
+	return f, nil
+}
+
+// reopenLog opens the place of the access log again: whoever has renamed the file
+// wants the next lines in a new one.
+func (g *Gateway) reopenLog() {
+	place, err := g.openLog(g.now.Load().file.AccessLog)
+	if err != nil {
+		g.faults.Error("the access log goes on into the file before", "error", err)
+		return
+	}
+	g.log.Direct(place)
 }
 
 // server is one listener with what serves it.

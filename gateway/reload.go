@@ -93,6 +93,7 @@ func location(r *http.Request, to *config.Redirect) string {
 func (g *Gateway) Reload(ctx context.Context) error {
 	g.reloading.Lock()
 	defer g.reloading.Unlock()
+	g.reopenLog()
 	file, err := config.Load(g.options.ConfigPath)
 	if err == nil {
 		err = g.change(ctx, file)
@@ -116,7 +117,17 @@ func (g *Gateway) change(ctx context.Context, file *config.File) error {
 	if keys := nextStart(file, g.now.Load().file); len(keys) > 0 {
 		g.faults.Warn("some of what changed applies at the next start", "keys", keys)
 	}
-	return g.services.Reload(ctx, "routes.yaml", g.desired(file), func(services map[string]*swap.Service) error { return g.publish(file, services) })
+	place, err := g.openLog(file.AccessLog)
+	if err != nil {
+		return err
+	}
+	err = g.services.Reload(ctx, "routes.yaml", g.desired(file), func(services map[string]*swap.Service) error { return g.publish(file, services) })
+	if err != nil {
+		place.Close()
+		return err
+	}
+	g.log.Direct(place)
+	return nil
 }
 
 // nextStart names what differs in two files and applies at the next start only.
@@ -133,7 +144,6 @@ func nextStart(a, b *config.File) (keys []string) {
 		{"tls", secure(a.TLS), secure(b.TLS)},
 		{"admin", a.Admin, b.Admin},
 		{"state_dir", a.StateDir, b.StateDir},
-		{"access_log", a.AccessLog, b.AccessLog},
 	} {
 		if !reflect.DeepEqual(part.a, part.b) {
 			keys = append(keys, part.key)

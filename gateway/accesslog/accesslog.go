@@ -55,7 +55,6 @@ type Entry struct {
 // moment and go out together: to wake a goroutine and to make a system call for each
 // would cost more than all else that a line costs.
 type Log struct {
-	out     io.Writer
 	scratch sync.Pool     // of *[]byte: a line under construction
 	dropped atomic.Uint64 // lines, since the beginning
 	some    chan struct{} // told of the first line that waits
@@ -63,9 +62,11 @@ type Log struct {
 
 	mu      sync.Mutex // guards the fields below
 	waiting batch
-	writing batch // its bytes are the writing goroutine's alone
+	writing batch     // its bytes are the writing goroutine's alone
+	next    io.Writer // nil: none
 
 	// Only the writing goroutine touches these.
+	out  io.Writer
 	told uint64 // how many of the dropped lines the log has spoken of
 	torn bool   // the last line broke off in the middle
 	own  []byte // a line that goes alone
@@ -77,7 +78,8 @@ type batch struct {
 	lines int
 }
 
-// New returns a Log to w. Lines wait in its queue until Run writes them.
+// New returns a Log to w. Lines wait in its queue until Run writes them. Where w can
+// be closed, that is done when another takes its place, or at the end of Run.
 func New(w io.Writer) *Log {
 	l := &Log{out: w, some: make(chan struct{}, 1), enough: make(chan struct{}, 1)}
 	l.scratch.New = func() any { return new(make([]byte, 0, 1<<10)) }
@@ -94,6 +96,16 @@ func (l *Log) Write(e *Entry) {
 		l.dropped.Add(1)
 	}
 	l.scratch.Put(one)
+}
+
+// Direct sends lines to w, in place of the writer before, when those that wait have
+// been written. It does not wait for that.
+func (l *Log) Direct(w io.Writer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	shut(l.next) // nothing was written to it
+	l.next = w
+	tell(l.some)
 }
 
 func (l *Log) enqueue(one []byte) bool {
@@ -169,9 +181,18 @@ func (l *Log) writeUntil(ctx context.Context) {
 	}
 	for l.writeWaiting() {
 	}
+	shut(l.out)
 }
 
-// writeWaiting writes what waits now, and tells whether there was anything.
+// shut closes w. What was to be written to it has been, or is counted as lost.
+func shut(w io.Writer) {
+	if c, ok := w.(io.Closer); ok {
+		c.Close()
+	}
+}
+
+// writeWaiting writes what waits now, and tells whether there was anything. Then it
+// turns to the next writer, if there is one.
 func (l *Log) writeWaiting() bool {
 	l.mu.Lock()
 	l.writing, l.waiting = l.waiting, batch{bytes: l.writing.bytes}
@@ -181,10 +202,16 @@ func (l *Log) writeWaiting() bool {
 	l.write(lines)
 
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.writing = batch{}
 	if cap(lines) <= keepBytes {
 		l.writing.bytes = lines[:0]
+	}
+	next := l.next
+	l.next = nil
+	l.mu.Unlock()
+	if next != nil {
+		shut(l.out)
+		l.out = next
 	}
 	return len(lines) > 0
 }

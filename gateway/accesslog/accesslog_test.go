@@ -444,3 +444,38 @@ func BenchmarkWrite(b *testing.B) {
 		b.Error(err)
 	}
 }
+
+// place is where lines go; it notes that it was closed.
+type place struct {
+	bytes.Buffer
+	closed bool
+}
+
+func (p *place) Close() error { p.closed = true; return nil }
+
+func TestDirect_NoLineIsLostBetweenTwoWriters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var first, skipped, second place
+		log := accesslog.New(&first)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		log.Write(entry()) // waits
+		go func() { ended <- log.Run(ctx) }()
+		log.Direct(&skipped)
+		log.Direct(&second)
+		time.Sleep(time.Second) // the bubble's time
+		synctest.Wait()
+		if !first.closed || !skipped.closed || second.closed {
+			t.Errorf("closed: %t, %t, %t; want all but the last", first.closed, skipped.closed, second.closed)
+		}
+		log.Write(entry())
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		one := written(t, entry())
+		if first.String() != one || skipped.Len() > 0 || second.String() != one || !second.closed {
+			t.Errorf("first:\n%sskipped:\n%ssecond:\n%sclosed %t", first.String(), skipped.String(), second.String(), second.closed)
+		}
+	})
+}

@@ -1,0 +1,84 @@
+package gateway_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"pomodoro.cc/gateway/gatewaytest"
+)
+
+// holds tells whether the file holds a line of a request for path.
+func holds(t *testing.T, file, path string) bool {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return strings.Contains(string(b), fmt.Sprintf("%q:%q", "path", path))
+}
+
+func TestAccessLog_AfterARenameAReloadGoesOnInANewFile(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	file := filepath.Join(t.TempDir(), "access.log")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app)+"access_log: "+file+"\n")
+	gw.Get("/before")
+	if err := os.Rename(file, file+".1"); err != nil {
+		t.Fatal(err)
+	}
+	gw.Writes("services: wrong\n") // the log does not depend on it
+	if err := gw.Reload(t.Context()); err == nil {
+		t.Fatal("taken")
+	}
+	gatewaytest.Eventually(t, "a request is logged in the new file", func() bool {
+		gw.Get("/after")
+		return holds(t, file, "/after")
+	})
+	if !holds(t, file+".1", "/before") {
+		t.Error("the line before is lost")
+	}
+}
+
+func TestAccessLog_AnotherPlaceAppliesAtAReload(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	dir := t.TempDir()
+	one, two := filepath.Join(dir, "one.log"), filepath.Join(dir, "two.log")
+	rest := gatewaytest.Service("app", app) + "access_log: "
+	gw := gatewaytest.Start(t, rest+"\"off\"\n")
+	reload := func(place string) error {
+		t.Helper()
+		gw.Writes(rest + place + "\n")
+		return gw.Reload(t.Context())
+	}
+	logged := func(file, path string) {
+		t.Helper()
+		gatewaytest.Eventually(t, path+" is logged", func() bool {
+			gw.Get(path)
+			return holds(t, file, path)
+		})
+	}
+	for _, c := range []struct{ place, path string }{{one, "/one"}, {two, "/two"}} {
+		if err := reload(c.place); err != nil {
+			t.Fatal(err)
+		}
+		logged(c.place, c.path)
+	}
+	if err := reload(filepath.Join(dir, "no", "folder.log")); err == nil || !strings.Contains(err.Error(), "access log: open") {
+		t.Errorf("a place that cannot be opened: %v", err)
+	}
+	logged(two, "/goes/on")
+	if err := reload("stdout"); err != nil {
+		t.Fatal(err)
+	}
+	gatewaytest.Eventually(t, "/out is logged", func() bool {
+		gw.Get("/out")
+		return strings.Contains(gw.Logs.String(), `"path":"/out"`)
+	})
+	if strings.Contains(gw.Logs.String(), "next start") {
+		t.Errorf("a warning is wrong:\n%s", gw.Logs.String())
+	}
+}
