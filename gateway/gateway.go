@@ -91,7 +91,7 @@ func New(o Options) (_ *Gateway, err error) {
 	if o.Stdout == nil {
 		o.Stdout = io.Discard
 	}
-	file, err := config.Load(o.ConfigPath)
+	file, err := Load(o.ConfigPath)
 	if err != nil {
 		return nil, err
 	}

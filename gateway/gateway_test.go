@@ -17,6 +17,7 @@ import (
 	"sync"
 	"testing"
 
+	"pomodoro.cc/gateway"
 	"pomodoro.cc/gateway/gatewaytest"
 )
 
@@ -195,6 +196,23 @@ func TestReload_AnInvalidFileChangesNothingAndSaysWhy(t *testing.T) {
 	}
 	if s := gw.Status().Reload; s.OK || s.Error == "" {
 		t.Errorf("status = %+v", s)
+	}
+}
+
+func TestReload_ARouteThatTheTableRefusesIsNamedAtItsPlace(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+
+	gw.Writes("services: {app: {}}\nroutes:\n  - {path: /api/*, service: app}\n")
+	want := gw.Path + `:6:12: routes[0].path: "/api/*" must not have "*"`
+	for who, try := range map[string]func() error{
+		"reload":   func() error { return gw.Reload(t.Context()) },
+		"start":    func() error { _, err := gateway.New(gateway.Options{ConfigPath: gw.Path}); return err },
+		"takeover": func() error { _, err := gateway.TakeOver(t.Context(), gw.Path); return err },
+	} {
+		if err := try(); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: error = %v, want %s", who, err, want)
+		}
 	}
 }
 

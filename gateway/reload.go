@@ -94,7 +94,7 @@ func (g *Gateway) Reload(ctx context.Context) error {
 	g.reloading.Lock()
 	defer g.reloading.Unlock()
 	g.reopenLog()
-	file, err := config.Load(g.options.ConfigPath)
+	file, err := Load(g.options.ConfigPath)
 	if err == nil {
 		err = g.change(ctx, file)
 	}

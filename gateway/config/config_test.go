@@ -11,6 +11,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"gopkg.in/yaml.v3"
 
+	"pomodoro.cc/gateway"
 	"pomodoro.cc/gateway/config"
 )
 
@@ -34,14 +35,14 @@ func read(t *testing.T, path string) []byte {
 	return b
 }
 
-func TestParse_EveryProblemIsSaidAtItsPlace(t *testing.T) {
+func TestLoad_EveryProblemIsSaidAtItsPlace(t *testing.T) {
 	for _, path := range files(t, "testdata/bad/*.yaml") {
 		t.Run(filepath.Base(path), func(t *testing.T) {
-			_, err := config.Parse("f", read(t, path), unset)
+			_, err := gateway.Load(path)
 			if err == nil {
 				t.Fatal("the file was taken")
 			}
-			got := strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\nf:", "\n"), "f:")
+			got := strings.ReplaceAll("\n"+err.Error(), "\n"+path+":", "\n")[1:]
 			if want := strings.TrimSpace(string(read(t, strings.TrimSuffix(path, "yaml")+"want"))); got != want {
 				t.Errorf("problems:\n%s\nwant:\n%s", got, want)
 			}
@@ -49,9 +50,9 @@ func TestParse_EveryProblemIsSaidAtItsPlace(t *testing.T) {
 	}
 }
 
-func TestParse_GoodFilesAreTaken(t *testing.T) {
+func TestLoad_GoodFilesAreTaken(t *testing.T) {
 	for _, path := range files(t, "testdata/good/*.yaml") {
-		if _, err := config.Parse(path, read(t, path), unset); err != nil {
+		if _, err := gateway.Load(path); err != nil {
 			t.Error(err)
 		}
 	}

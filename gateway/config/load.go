@@ -40,14 +40,25 @@ func (p Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Load reads a file with the variables of the environment. The error is Problems
-// when the file could be read and is wrong.
-func Load(path string) (*File, error) {
+// A Rule is one that this package cannot hold itself, because it rests on what
+// config must not know. It is asked of a whole file.
+type Rule func(*File) []Fault
+
+// A Fault is what a Rule finds wrong with a file.
+type Fault struct {
+	Path    []any // keys and indexes that lead to the value
+	Message string
+	Beside  []any // the other one, of two that exclude each other; nil: there is none
+}
+
+// Load reads a file with the variables of the environment, and holds it to our own
+// rules and more. The error is always Problems.
+func Load(path string, more ...Rule) (*File, error) {
 	src, err := read(path)
 	if err != nil {
 		return nil, Problems{{File: path, Line: 1, Column: 1, Message: err.Error()}}
 	}
-	return Parse(path, src, os.LookupEnv)
+	return Parse(path, src, os.LookupEnv, more...)
 }
 
 // largest is more than a hundred thousand routes take.
@@ -68,7 +79,7 @@ func read(path string) ([]byte, error) {
 
 // Parse reads src, which name stands for in problems. A nil error means that
 // the File is whole, valid, and has its defaults.
-func Parse(name string, src []byte, env func(string) (string, bool)) (*File, error) {
+func Parse(name string, src []byte, env func(string) (string, bool), more ...Rule) (*File, error) {
 	d := &decoder{name: name, env: env, given: map[any]*yaml.Node{}, unreadable: map[*yaml.Node]bool{}}
 	var doc yaml.Node
 	file := &File{}
@@ -90,6 +101,9 @@ func Parse(name string, src []byte, env func(string) (string, bool)) (*File, err
 		v := &validator{decoder: d, file: file, root: doc.Content[0]}
 		v.defaults()
 		v.validate()
+		for _, rule := range more {
+			v.ask(rule)
+		}
 	}
 	if len(d.problems) > 0 {
 		slices.SortStableFunc(d.problems, func(a, b Problem) int {

@@ -148,6 +148,17 @@ func (v *validator) validate() {
 	v.routes()
 }
 
+// ask holds the file to a rule of another package.
+func (v *validator) ask(rule Rule) {
+	for _, f := range rule(v.file) {
+		text := f.Message
+		if f.Beside != nil {
+			text = fmt.Sprintf("%s at line %d", text, v.at(f.Beside...).Line)
+		}
+		v.reject(v.at(f.Path...), "%s", text)
+	}
+}
+
 func (v *validator) oneOf(value string, list []string, path ...any) {
 	if value != "" && !slices.Contains(list, value) {
 		v.reject(v.at(path...), "%q is not one of %s", value, strings.Join(list, ", "))
@@ -328,16 +339,11 @@ func badTarget(text string) string {
 	return ""
 }
 
+// routes holds the rules for what a route leads to. Which requests it takes is the
+// router's to judge.
 func (v *validator) routes() {
-	first := map[string]int{}
 	for i, r := range v.file.Routes {
 		at := func(path ...any) *yaml.Node { return v.at(append([]any{"routes", i}, path...)...) }
-		if !strings.HasPrefix(r.Path, "/") {
-			v.reject(at("path"), "routes[%d].path: %q must start with \"/\"", i, r.Path)
-		}
-		if why := badHost(r.Host); why != "" {
-			v.reject(at("host"), "routes[%d].host: %q %s", i, r.Host, why)
-		}
 		switch _, known := v.file.Services[r.Service]; {
 		case r.Redirect == nil && r.Service == "":
 			v.reject(at(), "routes[%d] needs a service or a redirect", i)
@@ -357,30 +363,10 @@ func (v *validator) routes() {
 				v.reject(at("redirect", "path"), "routes[%d].redirect.path: %q must start with \"/\"", i, r.Redirect.Path)
 			}
 		}
-		methods := slices.Sorted(slices.Values(r.Methods))
 		for j, m := range r.Methods {
 			if m == "" || strings.ContainsFunc(m, func(c rune) bool { return c < 'A' || c > 'Z' }) {
 				v.reject(at("methods", j), "routes[%d].methods: %q is not a method in capitals", i, m)
 			}
 		}
-		key := fmt.Sprint(strings.ToLower(r.Host), r.Path, methods, r.Headers)
-		if before, taken := first[key]; taken {
-			v.reject(at(), "routes[%d] is for the same place as routes[%d] at line %d", i, before, v.at("routes", before).Line)
-		} else {
-			first[key] = i
-		}
 	}
-}
-
-func badHost(host string) string {
-	name := strings.TrimPrefix(host, "*.")
-	switch {
-	case host == "*":
-		return ""
-	case name == "", strings.Contains(name, "*"):
-		return "must be exact, *.example.org, or *"
-	case strings.ContainsAny(name, "/:@ ") && !strings.HasPrefix(name, "["):
-		return "must be a name alone, without scheme, port or path"
-	}
-	return ""
 }

@@ -3,6 +3,7 @@ package router
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -99,7 +100,7 @@ func check[V any](i int, r Rule[V]) (placed, []error) {
 	var problems []error
 	reject := func(name string, err error) {
 		if err != nil {
-			problems = append(problems, &RuleError{i, name, err.Error()})
+			problems = append(problems, &RuleError{Index: i, Field: name, Why: err.Error()})
 		}
 	}
 	p := placed{index: i}
@@ -111,8 +112,8 @@ func check[V any](i int, r Rule[V]) (placed, []error) {
 	methods, err := normalMethods(r.Methods)
 	reject("methods", err)
 	headers, wrong := normalHeaders(r.Headers)
-	for _, err := range wrong {
-		reject("headers", err)
+	for _, name := range slices.Sorted(maps.Keys(wrong)) {
+		problems = append(problems, &RuleError{Index: i, Field: "headers", Header: name, Why: wrong[name].Error()})
 	}
 	if len(methods)+len(headers) > 0 {
 		p.only = &conditions{methods, headers}

@@ -3,6 +3,7 @@ package router
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -28,9 +29,10 @@ type Rule[V any] struct {
 
 // A RuleError says what is wrong with one rule.
 type RuleError struct {
-	Index int    // of the rule
-	Field string // "host", "path", "methods" or "headers"
-	Why   string
+	Index  int    // of the rule
+	Field  string // "host", "path", "methods" or "headers"
+	Header string // which of the headers
+	Why    string
 }
 
 func (e *RuleError) Error() string {
@@ -180,26 +182,27 @@ func normalMethods(methods []string) ([]string, error) {
 	return slices.Compact(normal), nil
 }
 
-func normalHeaders(headers map[string]string) ([]field, []error) {
-	var problems []error
+// normalHeaders returns what is wrong by the name that it is wrong with.
+func normalHeaders(headers map[string]string) ([]field, map[string]error) {
+	problems := map[string]error{}
 	var fields []field
-	for name, value := range headers {
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		value := headers[name]
 		if value == "*" {
 			value = ""
 		}
 		f := field{http.CanonicalHeaderKey(name), value}
 		switch {
 		case !token(name):
-			problems = append(problems, fmt.Errorf("%q is no header name", name))
+			problems[name] = fmt.Errorf("%q is no header name", name)
 		case f.name == "Host":
-			problems = append(problems, errors.New("the host is matched by host"))
+			problems[name] = errors.New("the host is matched by host")
 		case slices.ContainsFunc(fields, func(other field) bool { return other.name == f.name }):
-			problems = append(problems, fmt.Errorf("%q is given twice, in different cases", f.name))
+			problems[name] = fmt.Errorf("%q is given twice, in different cases", f.name)
 		}
 		fields = append(fields, f)
 	}
 	slices.SortFunc(fields, func(a, b field) int { return strings.Compare(a.name, b.name) })
-	slices.SortFunc(problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return fields, problems
 }
 

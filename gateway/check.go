@@ -1,0 +1,46 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+
+	"pomodoro.cc/gateway/config"
+	"pomodoro.cc/gateway/router"
+)
+
+// Load reads a routes.yaml as a gateway does at its start, at a reload and at a
+// takeover: by the rules of config, and by those of the packages that config does
+// not know. The error is config.Problems, everything that is wrong.
+func Load(path string) (*config.File, error) {
+	return config.Load(path, routable)
+}
+
+// routable says which routes the routing table would refuse.
+func routable(file *config.File) (faults []config.Fault) {
+	rules := make([]router.Rule[int], len(file.Routes))
+	for i, r := range file.Routes {
+		rules[i] = router.Rule[int]{Host: r.Host, Path: r.Path, Methods: r.Methods, Headers: r.Headers}
+	}
+	_, err := router.New(rules)
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return nil
+	}
+	for _, err := range joined.Unwrap() {
+		var wrong *router.RuleError
+		var clash *router.ConflictError
+		switch {
+		case errors.As(err, &clash):
+			faults = append(faults, config.Fault{
+				Path: []any{"routes", clash.Second}, Beside: []any{"routes", clash.First},
+				Message: fmt.Sprintf("routes[%d] is for the same place as routes[%d]", clash.Second, clash.First),
+			})
+		case errors.As(err, &wrong) && wrong.Field != "methods": // of them config asks more
+			faults = append(faults, config.Fault{
+				Path:    []any{"routes", wrong.Index, wrong.Field, wrong.Header},
+				Message: fmt.Sprintf("routes[%d].%s: %s", wrong.Index, wrong.Field, wrong.Why),
+			})
+		}
+	}
+	return faults
+}
