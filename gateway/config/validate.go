@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -9,14 +8,17 @@ import (
 	"io/fs"
 	"maps"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
 	"gopkg.in/yaml.v3"
 )
 
@@ -63,16 +65,13 @@ func (v *validator) defaults() {
 			}
 		}
 	}
-	for name, s := range f.Services {
+	for _, s := range f.Services {
 		for i := range s.Targets {
 			s.Targets[i].URL = Canonical(s.Targets[i].URL)
-			fill(&s.Targets[i].Weight, 1)
+			or(v, &s.Targets[i].Weight, 1)
 		}
-		f.Services[name] = s
 	}
 }
-
-func fill[T comparable](field *T, value T) { *field = cmp.Or(*field, value) }
 
 // defaultService is what a service is that the file says nothing of.
 func defaultService() Service {
@@ -128,6 +127,7 @@ func (v *validator) validate() {
 	if f.TLS.Mode == "files" && len(f.TLS.Certificates) == 0 {
 		v.reject(v.at("tls"), "tls.mode files needs tls.certificates")
 	}
+	v.certified()
 	for i, c := range f.TLS.Certificates {
 		for key, path := range map[string]string{"cert_file": c.CertFile, "key_file": c.KeyFile} {
 			if _, err := os.Stat(path); err != nil {
@@ -156,6 +156,27 @@ func (v *validator) ask(rule Rule) {
 			text = fmt.Sprintf("%s at line %d", text, v.at(f.Beside...).Line)
 		}
 		v.reject(v.at(f.Path...), "%s", text)
+	}
+}
+
+// certified holds the rules for whom certificates are asked.
+func (v *validator) certified() {
+	t := v.file.TLS
+	for i, host := range t.Hosts {
+		if v.given[&v.file.TLS.Hosts] == nil {
+			break // they are the routes' own
+		}
+		name, wild := strings.CutPrefix(host, "*.")
+		why := badName(name)
+		if wild && t.Mode == "acme" {
+			why = "is a wildcard, for which the authority asks more than a web server can prove; name the hosts"
+		}
+		if why != "" {
+			v.reject(v.at("tls", "hosts", i), "tls.hosts[%d]: %q %s", i, host, why)
+		}
+	}
+	if u, err := url.Parse(t.CA); t.CA != "" && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
+		v.reject(v.at("tls", "ca"), "tls.ca: %q is not a URL such as https://acme.example.org/directory", t.CA)
 	}
 }
 
@@ -220,6 +241,7 @@ func (v *validator) service(name string, s Service) {
 			v.reject(at(field[0], field[1]), "services.%s.%s.%s must be above 0", name, field[0], field[1])
 		}
 	}
+	v.fields(s.Health.Headers, append(here, "health", "headers")...)
 	for key, n := range map[string]int{"rise": s.Health.Rise, "fall": s.Health.Fall} {
 		if n < 1 {
 			v.reject(at("health", key), "services.%s.health.%s must be 1 or more", name, key)
@@ -240,8 +262,10 @@ func (v *validator) service(name string, s Service) {
 			v.reject(at("swap", "warmup", i), "services.%s.swap.warmup[%d]: %q must start with \"/\"", name, i, path)
 		}
 	}
-	if s.Hold.Requests < 0 {
-		v.reject(at("hold", "requests"), "services.%s.hold.requests must be 1 or more", name)
+	for field, n := range map[[2]string]int{{"hold", "requests"}: s.Hold.Requests, {"eject", "failures"}: s.Eject.Failures, {"swap", "sample"}: s.Swap.Sample} {
+		if n < 0 {
+			v.reject(at(field[0], field[1]), "services.%s.%s.%s must be 0 or more", name, field[0], field[1])
+		}
 	}
 }
 
@@ -333,10 +357,94 @@ func badTarget(text string) string {
 		return "must begin with http://, https://, h2c:// or unix://"
 	case u.Hostname() == "":
 		return "names no host"
+	case badPort(u.Port()):
+		return "has a port that is not between 1 and 65535"
 	case u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
 		return "must be scheme, host and port alone"
 	}
 	return ""
+}
+
+// badPort tells whether digits, which may be none, are no port that one can connect to.
+func badPort(digits string) bool {
+	n, err := strconv.ParseUint(digits, 10, 16)
+	return digits != "" && (err != nil || n == 0)
+}
+
+// fields holds the rules for header fields that the gateway sets, by their names.
+func (v *validator) fields(set map[string]string, path ...any) {
+	what := keyOf(path)
+	seen := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		n := v.at(append(slices.Clone(path), name)...)
+		canonical := http.CanonicalHeaderKey(name)
+		switch before, twice := seen[canonical]; {
+		case !httpguts.ValidHeaderFieldName(name):
+			v.reject(n, "%s: %q is no name of a header field", what, name)
+		case slices.Contains(framing, canonical):
+			v.reject(n, "%s: %q is set by the gateway itself, for each connection", what, name)
+		case !httpguts.ValidHeaderFieldValue(set[name]):
+			v.reject(n, "%s: the value of %q holds a character that none may", what, name)
+		case twice:
+			v.reject(n, "%s: %q and %q are one field", what, before, name)
+		}
+		seen[canonical] = name
+	}
+}
+
+// framing are the fields that say how a message lies on its connection.
+var framing = []string{"Connection", "Content-Length", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
+
+// keyOf writes a path of keys and indexes as people do: routes[0].host.
+func keyOf(path []any) string {
+	var b strings.Builder
+	for _, step := range path {
+		switch step := step.(type) {
+		case int:
+			fmt.Fprintf(&b, "[%d]", step)
+		case string:
+			b.WriteString("." + step)
+		}
+	}
+	return strings.TrimPrefix(b.String(), ".")
+}
+
+// badName says what is wrong with a host's name, or address, without a port.
+func badName(host string) string {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return ""
+	}
+	for label := range strings.SplitSeq(host, ".") {
+		if label == "" {
+			return "has an empty label"
+		}
+		for _, c := range label {
+			switch {
+			case c >= 0x80:
+				return "must be written in its ASCII form (xn--…), as browsers send it"
+			case !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_'):
+				return fmt.Sprintf("must not have %q", c)
+			}
+		}
+	}
+	return ""
+}
+
+// badAuthority says what is wrong with host or host:port; nothing is wrong with none.
+func badAuthority(text string) string {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		host = strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")
+	}
+	switch {
+	case text == "":
+		return ""
+	case strings.Contains(text, "/"):
+		return "must be a host, or host:port, without scheme and path"
+	case badPort(port):
+		return "has a port that is not between 1 and 65535"
+	}
+	return badName(host)
 }
 
 // routes holds the rules for what a route leads to. Which requests it takes is the
@@ -352,7 +460,28 @@ func (v *validator) routes() {
 		case r.Redirect == nil && !known:
 			v.reject(at("service"), "routes[%d].service: %q is not listed under services%s", i, r.Service, hint(r.Service, slices.Sorted(maps.Keys(v.file.Services))))
 		}
+		v.fields(r.SetHeaders, "routes", i, "set_headers")
+		for j, name := range r.AllowHeaders {
+			if !httpguts.ValidHeaderFieldName(name) {
+				v.reject(at("allow_headers", j), "routes[%d].allow_headers: %q is no name of a header field", i, name)
+			}
+		}
+		for j, protocol := range r.Upgrades {
+			if !httpguts.ValidHeaderFieldName(strings.Replace(protocol, "/", "", 1)) { // RFC 9110 7.8: name, or name/version
+				v.reject(at("upgrades", j), "routes[%d].upgrades: %q is no name of a protocol", i, protocol)
+			}
+		}
 		if r.Redirect != nil {
+			for key, given := range map[string]bool{
+				"strip": r.Strip, "set_headers": r.SetHeaders != nil, "streams": r.Streams != 0, "upgrades": r.Upgrades != nil, "allow_headers": r.AllowHeaders != nil,
+			} {
+				if given {
+					v.reject(at(key), "routes[%d].%s means nothing to a redirect", i, key)
+				}
+			}
+			if why := badAuthority(r.Redirect.Host); why != "" {
+				v.reject(at("redirect", "host"), "routes[%d].redirect.host: %q %s", i, r.Redirect.Host, why)
+			}
 			if !slices.Contains([]int{301, 302, 303, 307, 308}, r.Redirect.Status) {
 				v.reject(at("redirect", "status"), "routes[%d].redirect.status: %d is not 301, 302, 303, 307 or 308", i, r.Redirect.Status)
 			}
@@ -361,6 +490,8 @@ func (v *validator) routes() {
 			}
 			if r.Redirect.Path != "" && !strings.HasPrefix(r.Redirect.Path, "/") {
 				v.reject(at("redirect", "path"), "routes[%d].redirect.path: %q must start with \"/\"", i, r.Redirect.Path)
+			} else if strings.ContainsFunc(r.Redirect.Path, func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
+				v.reject(at("redirect", "path"), "routes[%d].redirect.path: %q holds a character that must be percent-encoded", i, r.Redirect.Path)
 			}
 		}
 		for j, m := range r.Methods {
