@@ -53,6 +53,7 @@ type Gateway struct {
 	faults  *slog.Logger
 	metrics *metrics.Metrics
 	log     *accesslog.Log
+	lock    *os.File // of the state_dir
 	proxy   *proxy.Handler
 	started time.Time
 	alarms  []string // of the start, for an operator
@@ -76,9 +77,9 @@ type Gateway struct {
 	sockets   map[string]*net.TCPListener
 }
 
-// New reads routes.yaml and prepares a gateway that serves nothing yet. An
-// invalid file is a config.Problems error; a gateway that was being taken over
-// then goes on.
+// New reads routes.yaml and prepares a gateway that serves nothing yet. From then
+// on its state_dir is no other's, until Run has ended. An invalid file is a
+// config.Problems error; a gateway that was being taken over then goes on.
 func New(o Options) (_ *Gateway, err error) {
 	defer func() {
 		if err != nil {
@@ -106,6 +107,17 @@ func New(o Options) (_ *Gateway, err error) {
 	g.proxy = proxy.New(g.lookup, slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug))
 	g.metrics.Sample(g.sample)
 	g.metrics.Certificates(g.expiries)
+	// Before the journal is read: one that still runs may be about to write it.
+	if g.lock = o.Handover.Lock(); g.lock == nil {
+		if g.lock, err = patiently(func() (*os.File, error) { return state.Lock(file.StateDir) }); err != nil {
+			return nil, err
+		}
+	}
+	defer func() {
+		if err != nil {
+			g.lock.Close()
+		}
+	}()
 	journal, err := swap.OpenJournal(state.NewFile(filepath.Join(file.StateDir, "journal.json")))
 	if err != nil {
 		g.faults.Error("ALARM: the journal of swaps is damaged", "error", err)
@@ -143,12 +155,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 		if err := <-logged; err != nil {
 			g.faults.Error("access log", "error", err)
 		}
+		g.lock.Close() // closed already where a successor has it
 	}()
 
-	if err := os.MkdirAll(file.StateDir, 0o750); err != nil {
-		return fmt.Errorf("state_dir: %w", err)
-	}
-	// First: two gateways on one state_dir would write one journal.
 	successors, err := patiently(func() (net.Listener, error) { return g.unix(takeoverSocket(file)) })
 	if err != nil {
 		return errors.Join(fmt.Errorf("state_dir %s: %w", file.StateDir, err), g.options.Handover.Close())
@@ -173,6 +182,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 	case <-g.replaced:
+		g.lock.Close() // the successor's alone from now on, whatever becomes of it
 	case err = <-failed:
 	}
 	unwatch()
@@ -283,14 +293,14 @@ func (g *Gateway) listen(ctx context.Context, file *config.File) (servers []*ser
 	return servers, nil
 }
 
-// patiently tries for two seconds to listen where somebody else still does: a
+// patiently tries for two seconds to get what somebody else still has: a
 // supervisor starts a killed gateway again before the kernel has closed what the
 // old process held.
-func patiently(listen func() (net.Listener, error)) (net.Listener, error) {
+func patiently[T any](get func() (T, error)) (T, error) {
 	for deadline := time.Now().Add(2 * time.Second); ; wait(context.Background(), 50*time.Millisecond) {
-		l, err := listen()
-		if err == nil || !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) {
-			return l, err
+		got, err := get()
+		if err == nil || !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, state.ErrTaken) || time.Now().After(deadline) {
+			return got, err
 		}
 	}
 }

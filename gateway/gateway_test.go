@@ -19,6 +19,7 @@ import (
 
 	"pomodoro.cc/gateway"
 	"pomodoro.cc/gateway/gatewaytest"
+	"pomodoro.cc/gateway/swap"
 )
 
 func TestGateway_ForwardsToTheServiceOfTheRoute(t *testing.T) {
@@ -504,5 +505,59 @@ func TestStop_TheLameDucksOwnAnswersAreTheLastOfTheirConnection(t *testing.T) {
 		if i == 1000 {
 			t.Fatal("the connection stays open")
 		}
+	}
+}
+
+func TestStart_AStateDirIsOneGatewaysAlone(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	if _, err := gateway.New(gateway.Options{ConfigPath: gw.Path}); err == nil || !strings.Contains(err.Error(), "another gateway runs on it") {
+		t.Errorf("a second one: %v", err)
+	}
+	two := gw.Successor() // what it asks is still there
+	if _, got := two.Get("/"); got != "app" {
+		t.Errorf("%q answers", got)
+	}
+	if err := gw.Done(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A supervisor may start the next before the last has left, and what that one
+// decides in its last moments must be known to both.
+func TestStart_TheNextOneReadsTheJournalOnceTheLastHasLeft(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", old)+"stop: {lame_duck: 1ms}\n")
+	o := to("v2", next)
+	o["watch"] = "300ms"
+	id, err := order(t, gw, "app", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gatewaytest.Eventually(t, "it is published", func() bool { _, got := gw.Get("/"); return got == "next" })
+	started := make(chan *gateway.Gateway, 1)
+	go func() {
+		for { // each New is patient for two seconds
+			g, err := gateway.New(gateway.Options{ConfigPath: gw.Path})
+			if err == nil || t.Context().Err() != nil {
+				started <- g
+				return
+			}
+		}
+	}()
+	if r := report(t, gw, id); r.Result != swap.Done {
+		t.Errorf("%s: %s", r.Result, r.Text)
+	}
+	if err := gw.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	two := <-started
+	if s := two.Status().Services[0]; s.Version != "v2" {
+		t.Errorf("the next one serves version %q, want v2", s.Version)
+	}
+	over, end := context.WithCancel(t.Context())
+	end()
+	if err := two.Run(over); err != nil {
+		t.Error(err)
 	}
 }

@@ -131,7 +131,7 @@ func (g *Gateway) freeze() (takeover.Offer, error) {
 	g.faults.Info("a successor takes over")
 	g.listening.Lock()
 	defer g.listening.Unlock()
-	o := takeover.Offer{Listeners: map[string]*net.TCPListener{}, State: g.recollect()}
+	o := takeover.Offer{Listeners: map[string]*net.TCPListener{}, Lock: g.lock, State: g.recollect()}
 	for name, l := range g.sockets {
 		o.Listeners[name] = l
 	}

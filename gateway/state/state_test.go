@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"pomodoro.cc/gateway/state"
@@ -74,4 +75,29 @@ func TestFile_AFailedSaveLeavesWhatWasThere(t *testing.T) {
 	if left, err := filepath.Glob(path + ".new*"); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
+}
+
+func TestLock_IsOnesAloneUntilEveryDescriptorOfItIsClosed(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	one, err := state.Lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := state.Lock(dir); !errors.Is(err, state.ErrTaken) {
+		t.Errorf("a second one: %v", err)
+	}
+	fd, err := syscall.Dup(int(one.Fd())) // as a successor is given it
+	if err != nil {
+		t.Fatal(err)
+	}
+	one.Close()
+	if _, err := state.Lock(dir); !errors.Is(err, state.ErrTaken) {
+		t.Errorf("when the first has gone and the successor has not: %v", err)
+	}
+	syscall.Close(fd)
+	last, err := state.Lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last.Close()
 }

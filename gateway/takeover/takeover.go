@@ -37,11 +37,13 @@ const (
 // Offer is what a running gateway hands over.
 type Offer struct {
 	Listeners map[string]*net.TCPListener // by name; they stay the giver's
+	Lock      *os.File                    // of what both may write; it stays the giver's too; nil: none
 	State     any                         // what only its memory knows, as JSON
 }
 
 type message struct {
-	Names   []string        `json:"names,omitempty"`
+	Names   []string        `json:"names,omitempty"` // of the listeners, in the order of their descriptors
+	Lock    bool            `json:"lock,omitempty"`  // its descriptor is the last
 	State   json.RawMessage `json:"state,omitempty"`
 	Refused string          `json:"refused,omitempty"`
 }
@@ -109,7 +111,11 @@ func (g Giver) give(c *net.UnixConn) (taken bool) {
 		}
 		m.Names, files = append(m.Names, name), append(files, f)
 	}
-	if sendTo(c, m, files) != nil {
+	given := files
+	if offer.Lock != nil {
+		m.Lock, given = true, append(given, offer.Lock)
+	}
+	if sendTo(c, m, given) != nil {
 		return false
 	}
 	patience := g.Patience
@@ -156,6 +162,7 @@ func sendTo(c *net.UnixConn, m message, files []*os.File) error {
 type Handover struct {
 	conn      *net.UnixConn
 	listeners map[string]net.Listener
+	lock      *os.File
 	state     json.RawMessage
 }
 
@@ -211,6 +218,10 @@ func (h *Handover) receive() error {
 	}
 	if m.Refused != "" {
 		return fmt.Errorf("the running gateway refused: %s", m.Refused)
+	}
+	if m.Lock && len(files) > 0 {
+		last := len(files) - 1
+		h.lock, files = files[last], files[:last]
 	}
 	if len(files) != len(m.Names) {
 		return fmt.Errorf("%d descriptors came for %d listeners", len(files), len(m.Names))
@@ -272,6 +283,17 @@ func sameAddress(have net.Addr, address string) bool {
 	return want.IP.Equal(got.IP) || len(want.IP) == 0 && got.IP.IsUnspecified()
 }
 
+// Lock returns the lock that the running gateway holds as well; it is the caller's
+// from then on. nil: none came. A nil Handover has none.
+func (h *Handover) Lock() *os.File {
+	if h == nil {
+		return nil
+	}
+	f := h.lock
+	h.lock = nil
+	return f
+}
+
 // State decodes what the running gateway told of its memory.
 func (h *Handover) State(into any) error {
 	if h == nil || len(h.state) == 0 {
@@ -301,6 +323,9 @@ func (h *Handover) Close() error {
 	}
 	for _, l := range h.listeners {
 		l.Close()
+	}
+	if h.lock != nil {
+		h.lock.Close()
 	}
 	return h.conn.Close()
 }

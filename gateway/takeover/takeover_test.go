@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -253,6 +254,41 @@ func TestAsk_SaysWhyThereIsNothingToTakeOver(t *testing.T) {
 	}
 }
 
+func TestTakeover_TheSuccessorHoldsTheSameLock(t *testing.T) {
+	lock, err := os.CreateTemp(t.TempDir(), "lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := runs(t, func(r *running) {
+		offer := r.Freeze
+		r.Freeze = func() (takeover.Offer, error) {
+			o, err := offer()
+			o.Lock = lock
+			return o, err
+		}
+	})
+	h, err := takeover.Ask(t.Context(), r.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	given := h.Lock()
+	if given == nil || h.Lock() != nil {
+		t.Fatal("the lock did not come, or came twice")
+	}
+	defer given.Close()
+	one, err1 := lock.Stat()
+	two, err2 := given.Stat()
+	if err := errors.Join(err1, err2); err != nil || !os.SameFile(one, two) {
+		t.Errorf("another file came: %v", err)
+	}
+	if l := h.Listener("http", r.tcp.Addr().String()); l == nil {
+		t.Error("the listener did not come beside it")
+	} else {
+		l.Close()
+	}
+}
+
 func TestListener_IsGivenForTheAddressThatItListensAtAlone(t *testing.T) {
 	port := 0
 	for _, c := range []struct {
@@ -288,7 +324,7 @@ func TestListener_IsGivenForTheAddressThatItListensAtAlone(t *testing.T) {
 		h.Close()
 	}
 	var none *takeover.Handover
-	if none.Listener("http", ":0") != nil || none.State(new(int)) != nil || none.Serving() != nil || none.Close() != nil {
+	if none.Listener("http", ":0") != nil || none.Lock() != nil || none.State(new(int)) != nil || none.Serving() != nil || none.Close() != nil {
 		t.Error("no handover is not the same as one without listeners")
 	}
 }
