@@ -158,11 +158,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 		g.lock.Close() // closed already where a successor has it
 	}()
 
-	successors, err := patiently(func() (net.Listener, error) { return g.unix(takeoverSocket(file)) })
+	successors, err := patiently(func() (*socket.Listener, error) { return g.unix(takeoverSocket(file)) })
 	if err != nil {
 		return errors.Join(fmt.Errorf("state_dir %s: %w", file.StateDir, err), g.options.Handover.Close())
 	}
-	servers, err := g.listen(life, file)
+	servers, control, err := g.listen(life, file)
 	if err != nil {
 		return errors.Join(err, successors.Close(), g.options.Handover.Close())
 	}
@@ -173,17 +173,16 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	watching, unwatch := context.WithCancel(life)
 	g.tasks.Go(func() { g.watchFile(watching) })
-	g.ready.Store(true)
-	if err := g.offer(successors.(*socket.Listener)); err != nil {
-		g.faults.Warn("takeover", "error", err)
-	}
-	g.faults.Info("serving", "version", g.options.Version, "config", g.options.ConfigPath, "http", file.Listen.HTTP, "https", file.Listen.HTTPS)
-
-	select {
-	case <-ctx.Done():
-	case <-g.replaced:
-		g.lock.Close() // the successor's alone from now on, whatever becomes of it
-	case err = <-failed:
+	g.offer(successors)
+	if err = g.succeed(successors, control); err == nil {
+		g.ready.Store(true)
+		g.faults.Info("serving", "version", g.options.Version, "config", g.options.ConfigPath, "http", file.Listen.HTTP, "https", file.Listen.HTTPS)
+		select {
+		case <-ctx.Done():
+		case <-g.replaced:
+			g.lock.Close() // the successor's alone from now on, whatever becomes of it
+		case err = <-failed:
+		}
 	}
 	unwatch()
 	return errors.Join(err, g.stop(ctx, file.Stop, servers))
@@ -236,8 +235,9 @@ func (s *server) serve() error {
 	return nil
 }
 
-// listen opens every listener of the file, or none.
-func (g *Gateway) listen(ctx context.Context, file *config.File) (servers []*server, err error) {
+// listen opens every listener of the file, or none. That of the admin API is one
+// of them, control.
+func (g *Gateway) listen(ctx context.Context, file *config.File) (servers []*server, control *socket.Listener, err error) {
 	defer func() {
 		if err != nil {
 			for _, s := range servers {
@@ -267,10 +267,10 @@ func (g *Gateway) listen(ctx context.Context, file *config.File) (servers []*ser
 			Email: file.TLS.Email, CA: file.TLS.CA, CARootFile: file.TLS.CARootFile, Log: g.faults,
 		})
 		if err != nil {
-			return nil, fmt.Errorf("tls: %w", err)
+			return nil, nil, fmt.Errorf("tls: %w", err)
 		}
 		if err := open("https", "https", file.Listen.HTTPS, g.handler(true), source.TLSConfig(), true); err != nil {
-			return servers, err
+			return servers, nil, err
 		}
 		if file.TLS.Redirect {
 			plain = g.toHTTPS(g.Addr("https").String())
@@ -280,17 +280,16 @@ func (g *Gateway) listen(ctx context.Context, file *config.File) (servers []*ser
 		g.tasks.Go(func() { source.Run(ctx) })
 	}
 	if err := open("http", "http", file.Listen.HTTP, plain, nil, true); err != nil {
-		return servers, err
+		return servers, nil, err
 	}
 	if err := open("metrics", "metrics", file.Listen.Metrics, g.observed(), nil, false); err != nil {
-		return servers, err
+		return servers, nil, err
 	}
-	control, err := patiently(func() (net.Listener, error) { return g.unix(file.Admin.Socket) })
-	if err != nil {
-		return servers, fmt.Errorf("admin: %w", err)
+	if control, err = patiently(func() (*socket.Listener, error) { return g.unix(file.Admin.Socket) }); err != nil {
+		return servers, nil, fmt.Errorf("admin: %w", err)
 	}
 	g.add(&servers, "admin", control, admin.New(g.verbs()), nil, false, file.Limits)
-	return servers, nil
+	return servers, control, nil
 }
 
 // patiently tries for two seconds to get what somebody else still has: a

@@ -93,31 +93,47 @@ func (g *Gateway) recollect() memory {
 	return m
 }
 
-// unix opens a socket file, in place of that of a gateway that is taken over.
-func (g *Gateway) unix(path string) (net.Listener, error) {
+// unix readies a socket file, to appear in place of that of a gateway that is
+// taken over.
+func (g *Gateway) unix(path string) (*socket.Listener, error) {
 	if g.options.Handover != nil {
 		return socket.Replace(path)
 	}
 	return socket.Listen(path)
 }
 
-// offer lets the next gateway ask, and tells the one before that this one serves.
-func (g *Gateway) offer(l *socket.Listener) error {
+// succeed tells the gateway before that this one serves. From then on the socket
+// files are this one's: until then nothing has changed for anybody, whatever
+// happens here. An error says that the other has lost its patience and goes on.
+func (g *Gateway) succeed(files ...*socket.Listener) error {
+	if err := g.options.Handover.Serving(); err != nil {
+		c, silent := net.Dial("unix", files[0].Addr().String())
+		if silent == nil {
+			c.Close()
+			return fmt.Errorf("%w; it goes on: start this one again", err)
+		}
+		g.faults.Warn("the gateway that ran has ended during the takeover", "error", err)
+	}
+	for _, l := range files {
+		if err := l.Appear(); err != nil { // visitors are served all the same
+			g.faults.Error("nobody finds the socket file", "path", l.Addr().String(), "error", err)
+		}
+	}
+	return nil
+}
+
+// offer lets the next gateway ask.
+func (g *Gateway) offer(l *socket.Listener) {
 	giver := takeover.Giver{
 		Freeze: g.freeze, Thaw: g.thaw,
 		Leave: func() { close(g.replaced) },
 	}
 	g.tasks.Go(func() {
 		defer l.Close()
-		if err := giver.Serve(l.UnixListener); err != nil {
+		if err := giver.Serve(g.life, l.UnixListener); err != nil {
 			g.faults.Error("takeover", "error", err)
 		}
 	})
-	g.tasks.Go(func() {
-		<-g.life.Done()
-		l.Close()
-	})
-	return g.options.Handover.Serving()
 }
 
 // freeze keeps everything as a successor is told that it is.

@@ -2,7 +2,9 @@ package gateway_test
 
 import (
 	"context"
+	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -12,6 +14,7 @@ import (
 	"pomodoro.cc/gateway"
 	"pomodoro.cc/gateway/gatewaytest"
 	"pomodoro.cc/gateway/swap"
+	"pomodoro.cc/gateway/takeover"
 )
 
 func TestTakeover_NoVisitorNoticesAndNothingIsForgotten(t *testing.T) {
@@ -80,6 +83,108 @@ func TestTakeover_ASuccessorThatDiesBeforeItServesChangesNothing(t *testing.T) {
 	})
 	if _, got := gw.Get("/"); got != "next" {
 		t.Errorf("%q answers", got)
+	}
+}
+
+func TestTakeover_ASuccessorThatCannotListenChangesNothing(t *testing.T) {
+	app, next := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "next")
+	rest := gatewaytest.Service("app", app)
+	gw := gatewaytest.Start(t, rest)
+	good, err := os.ReadFile(gw.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := strings.TrimPrefix(app.URL, "http://")
+	if err := os.WriteFile(gw.Path, []byte(strings.Replace(string(good), "metrics: 127.0.0.1:0", "metrics: \""+taken+"\"", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h, err := gateway.TakeOver(t.Context(), gw.Path)
+	if err != nil || h == nil {
+		t.Fatalf("%v, %v", h, err)
+	}
+	failed, err := gateway.New(gateway.Options{ConfigPath: gw.Path, Handover: h})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := failed.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("the successor: %v", err)
+	}
+	gw.Writes(rest)
+	gatewaytest.Eventually(t, "the one that ran takes orders", func() bool {
+		id, err := order(t, gw, "app", to("v2", next))
+		return err == nil && report(t, gw, id).Result == swap.Done
+	})
+	two := gw.Successor()
+	if err := gw.Done(); err != nil {
+		t.Error(err)
+	}
+	if _, got := two.Get("/"); got != "next" {
+		t.Errorf("%q answers", got)
+	}
+}
+
+// predecessor is a gateway that can be taken over from and does no more than that.
+func predecessor(t *testing.T, giver takeover.Giver) (path string, gave chan bool) {
+	t.Helper()
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app)) // for its folder and file
+	if err := gw.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(filepath.Dir(gw.Path), "takeover.sock"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gave = make(chan bool, 3)
+	giver.Freeze = func() (takeover.Offer, error) { return takeover.Offer{}, nil }
+	giver.Thaw = func() { gave <- false }
+	giver.Leave = func() { gave <- true }
+	go giver.Serve(t.Context(), l)
+	return gw.Path, gave
+}
+
+func TestTakeover_ASuccessorWhoseTimeIsOverLeaves(t *testing.T) {
+	path, gave := predecessor(t, takeover.Giver{Patience: time.Millisecond})
+	h, err := gateway.TakeOver(t.Context(), path)
+	if err != nil || h == nil {
+		t.Fatalf("%v, %v", h, err)
+	}
+	if <-gave {
+		t.Fatal("it has left")
+	}
+	late, err := gateway.New(gateway.Options{ConfigPath: path, Handover: h})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := late.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "goes on") {
+		t.Errorf("the successor: %v", err)
+	}
+	if h, err := gateway.TakeOver(t.Context(), path); err != nil || h == nil {
+		t.Errorf("the next one: %v, %v", h, err)
+	}
+}
+
+func TestTakeover_ASuccessorWhosePredecessorDiesMeanwhileServes(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	h, err := gateway.TakeOver(t.Context(), gw.Path)
+	if err != nil || h == nil {
+		t.Fatalf("%v, %v", h, err)
+	}
+	if err := gw.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	heir, err := gateway.New(gateway.Options{ConfigPath: gw.Path, Handover: h})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- heir.Run(ctx) }()
+	gatewaytest.Eventually(t, "it serves", func() bool { return heir.Addr("admin") != nil && heir.Status().Ready })
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 

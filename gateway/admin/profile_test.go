@@ -23,6 +23,9 @@ func served(t *testing.T) *admin.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := l.Appear(); err != nil {
+		t.Fatal(err)
+	}
 	server := &http.Server{Handler: admin.New(admin.Verbs{})}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()

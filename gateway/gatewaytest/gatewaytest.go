@@ -158,7 +158,7 @@ func (g *Gateway) runs(successor bool) {
 	ctx, stop := context.WithCancel(context.Background())
 	g.stop = stop
 	go func() { g.done <- g.Run(ctx) }()
-	Eventually(g.t, "the gateway listens", func() bool { return g.Addr("http") != nil && g.Addr("admin") != nil })
+	Eventually(g.t, "the gateway serves", func() bool { return g.Addr("admin") != nil && g.Status().Ready })
 	g.URL = "http://" + g.Addr("http").String()
 }
 
@@ -178,7 +178,6 @@ func (g *Gateway) Successor() *Gateway {
 	next := &Gateway{t: g.t, Path: g.Path, Logs: new(Buffer), done: make(chan error, 1)}
 	next.runs(true)
 	g.t.Cleanup(func() { next.Stop() })
-	Eventually(g.t, "the successor serves", func() bool { return next.Status().Ready })
 	return next
 }
 

@@ -15,16 +15,18 @@ import (
 // longest is what the kernel takes as the path of a unix socket (unix(7)).
 const longest = 107
 
-// Listener is a listening unix socket. Close removes its file, unless a successor
-// has put its own there.
+// Listener is a listening unix socket. Its file is where others look for it from
+// Appear until Close, unless a successor puts its own there.
 type Listener struct {
 	*net.UnixListener
-	path string
-	mine os.FileInfo
+	path    string
+	private string // the folder that the file is in before Appear
+	mine    os.FileInfo
 }
 
-// Listen opens the socket file with mode 0660. One that a dead process left is
-// replaced; one that answers is another's, an error that is syscall.EADDRINUSE.
+// Listen readies a socket, with mode 0660, to take the place of the file that a
+// dead process left. One that answers is another's, an error that is
+// syscall.EADDRINUSE.
 func Listen(path string) (*Listener, error) {
 	if c, err := net.Dial("unix", path); err == nil {
 		c.Close()
@@ -33,9 +35,9 @@ func Listen(path string) (*Listener, error) {
 	return Replace(path)
 }
 
-// Replace is Listen for a successor: whoever answers there loses the file, and
-// goes on with the connections that it has.
-func Replace(path string) (*Listener, error) {
+// Replace is Listen for a successor: whoever answers there loses the file at
+// Appear, and goes on with the connections that it has.
+func Replace(path string) (_ *Listener, err error) {
 	if len(path) > longest {
 		return nil, fmt.Errorf("socket %s: the path is longer than %d bytes; set admin.socket to a shorter one", path, longest)
 	}
@@ -43,12 +45,16 @@ func Replace(path string) (*Listener, error) {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
 	// In a folder of our own first: there is no moment with a wider mode, nor one
-	// without a socket.
+	// without a socket, and until Appear nothing has changed.
 	private, err := os.MkdirTemp(filepath.Dir(path), ".s")
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
-	defer os.RemoveAll(private)
+	defer func() {
+		if err != nil {
+			os.RemoveAll(private)
+		}
+	}()
 	temporary := filepath.Join(private, "s")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: temporary, Net: "unix"})
 	if err != nil {
@@ -56,11 +62,20 @@ func Replace(path string) (*Listener, error) {
 	}
 	l.SetUnlinkOnClose(false)
 	mine, err := os.Stat(temporary)
-	if err := errors.Join(err, os.Chmod(temporary, 0o660), os.Rename(temporary, path)); err != nil {
+	if err := errors.Join(err, os.Chmod(temporary, 0o660)); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("socket: %w", err)
 	}
-	return &Listener{UnixListener: l, path: path, mine: mine}, nil
+	return &Listener{UnixListener: l, path: path, private: private, mine: mine}, nil
+}
+
+// Appear puts the file in its place. Who has connected there before stays with
+// whom it has connected to.
+func (l *Listener) Appear() error {
+	if err := os.Rename(filepath.Join(l.private, "s"), l.path); err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	return os.RemoveAll(l.private)
 }
 
 // Addr is where others find it.
@@ -68,6 +83,7 @@ func (l *Listener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "un
 
 // Close closes the listener.
 func (l *Listener) Close() error {
+	os.RemoveAll(l.private) // gone already, if it appeared
 	if there, err := os.Stat(l.path); err == nil && os.SameFile(there, l.mine) {
 		if err := os.Remove(l.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return errors.Join(err, l.UnixListener.Close())

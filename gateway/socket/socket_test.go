@@ -28,6 +28,9 @@ func listen(t *testing.T, path string, by func(string) (*Listener, error)) *List
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
+	if err := l.Appear(); err != nil {
+		t.Fatal(err)
+	}
 	return l
 }
 
@@ -96,6 +99,37 @@ func TestReplace_TheFileIsTheSuccessorsFromThenOn(t *testing.T) {
 	c.Close()
 	if err := <-accepted; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestReplace_OneThatNeverAppearsChangesNothing(t *testing.T) {
+	path := place(t)
+	old := listen(t, path, Listen)
+	fresh, err := Replace(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fresh.Close(); err != nil {
+		t.Error(err)
+	}
+	accepted := make(chan error, 1)
+	go func() {
+		c, err := old.Accept()
+		if err == nil {
+			c.Close()
+		}
+		accepted <- err
+	}()
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if err := <-accepted; err != nil {
+		t.Error(err)
+	}
+	if all, err := os.ReadDir(filepath.Dir(path)); err != nil || len(all) != 1 {
+		t.Errorf("the folder holds %v, %v; want the old socket alone", all, err)
 	}
 }
 

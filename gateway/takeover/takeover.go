@@ -61,18 +61,24 @@ type Giver struct {
 	Patience time.Duration
 }
 
-// Serve answers successors at l, one after the other, until one has taken over
-// or l is closed.
-func (g Giver) Serve(l *net.UnixListener) error {
+// Serve answers successors at l, one after the other, until one has taken over or
+// ctx ends: then l is closed, and after it the talk under way.
+func (g Giver) Serve(ctx context.Context, l *net.UnixListener) error {
+	defer context.AfterFunc(ctx, func() { l.Close() })()
 	for {
 		c, err := l.AcceptUnix()
 		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
+			if ctx.Err() != nil {
 				return nil
 			}
 			return fmt.Errorf("takeover: %w", err)
 		}
+		hangUp := context.AfterFunc(ctx, func() {
+			l.Close()
+			c.Close()
+		})
 		taken := g.give(c)
+		hangUp()
 		c.Close()
 		if taken {
 			return nil
@@ -124,7 +130,14 @@ func (g Giver) give(c *net.UnixConn) (taken bool) {
 	}
 	c.SetReadDeadline(time.Now().Add(patience))
 	said := make([]byte, len(serving))
-	if _, err := io.ReadFull(c, said); err != nil || string(said) != serving {
+	n, err := io.ReadFull(c, said)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		// What it says from now on fails, and it knows; what it said before is heard.
+		c.CloseRead()
+		c.SetReadDeadline(time.Time{})
+		_, err = io.ReadFull(c, said[n:])
+	}
+	if err != nil || string(said) != serving {
 		return false
 	}
 	g.Leave()
@@ -303,7 +316,7 @@ func (h *Handover) State(into any) error {
 }
 
 // Serving tells the other gateway to leave. Its listeners that were not asked
-// for are closed here, and by it.
+// for are closed here, and by it. After an error it goes on, if it lives.
 func (h *Handover) Serving() error {
 	if h == nil {
 		return nil
@@ -311,7 +324,7 @@ func (h *Handover) Serving() error {
 	defer h.Close()
 	h.conn.SetWriteDeadline(time.Now().Add(waiting))
 	if _, err := io.WriteString(h.conn, serving); err != nil {
-		return fmt.Errorf("takeover: the gateway that ran does not know that it may leave: %w", err)
+		return fmt.Errorf("takeover: the gateway that ran has given this one up: %w", err)
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func runs(t *testing.T, change func(*running)) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { r.ended <- r.Serve(l) }()
+	go func() { r.ended <- r.Serve(t.Context(), l) }()
 	t.Cleanup(func() {
 		l.Close()
 		tcp.Close()
@@ -191,7 +191,7 @@ func TestTakeover_ASuccessorThatTakesTooLongIsGivenUp(t *testing.T) {
 	if l := h.Listener("http", r.tcp.Addr().String()); l != nil {
 		l.Close()
 	}
-	if err := h.Serving(); err == nil || !strings.Contains(err.Error(), "does not know that it may leave") {
+	if err := h.Serving(); err == nil || !strings.Contains(err.Error(), "has given this one up") {
 		t.Errorf("serving after that: %v", err)
 	}
 }
