@@ -67,6 +67,7 @@ type Gateway struct {
 
 	total transport.Total // of the connections to targets
 
+	alone      chan struct{} // closed when the gateway before this one has left
 	replaced   chan struct{} // closed when a successor serves
 	lastReload atomic.Pointer[admin.ReloadStatus]
 	tasks      sync.WaitGroup  // every goroutine that Run waits for
@@ -96,7 +97,7 @@ func New(o Options) (_ *Gateway, err error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{options: o, faults: o.Log, metrics: metrics.New(), budgets: map[string]*proxy.Budget{}, addresses: map[string]net.Addr{}, sockets: map[string]*net.TCPListener{}, replaced: make(chan struct{})}
+	g := &Gateway{options: o, faults: o.Log, metrics: metrics.New(), budgets: map[string]*proxy.Budget{}, addresses: map[string]net.Addr{}, sockets: map[string]*net.TCPListener{}, alone: make(chan struct{}), replaced: make(chan struct{})}
 	g.metrics.SetVersion(o.Version)
 	place, err := g.openLog(file.AccessLog)
 	if err != nil {
@@ -125,6 +126,7 @@ func New(o Options) (_ *Gateway, err error) {
 		g.metrics.Damaged()
 	}
 	g.services = swap.NewServices(journal, o.Log, g.swapped)
+	g.services.Alone = g.alone
 	if err := g.adopt(file); err != nil {
 		return nil, err
 	}

@@ -114,6 +114,11 @@ func (g *Gateway) succeed(files ...*socket.Listener) error {
 		}
 		g.faults.Warn("the gateway that ran has ended during the takeover", "error", err)
 	}
+	g.tasks.Go(func() {
+		if g.options.Handover.Left(g.life) == nil {
+			close(g.alone)
+		}
+	})
 	for _, l := range files {
 		if err := l.Appear(); err != nil { // visitors are served all the same
 			g.faults.Error("nobody finds the socket file", "path", l.Addr().String(), "error", err)
@@ -140,6 +145,11 @@ func (g *Gateway) offer(l *socket.Listener) {
 func (g *Gateway) freeze() (takeover.Offer, error) {
 	if !g.ready.Load() {
 		return takeover.Offer{}, errors.New("it is stopping")
+	}
+	select {
+	case <-g.alone:
+	default: // the next one could not tell when that has left
+		return takeover.Offer{}, errors.New("the gateway before it has not left yet")
 	}
 	if err := g.services.Freeze(); err != nil {
 		return takeover.Offer{}, err

@@ -208,6 +208,49 @@ func TestTakeover_ItWaitsForASwapThatIsUnderWay(t *testing.T) {
 	}
 }
 
+// Its report says that the old target may be stopped: nobody may send to it then.
+func TestTakeover_ASwapIsDoneOnceTheGatewayBeforeHasLeft(t *testing.T) {
+	app, next := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "next")
+	asked, go_ := make(chan bool), make(chan bool)
+	app.Does(func(w http.ResponseWriter, _ *http.Request) { close(asked); <-go_ })
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	answer := make(chan int, 1)
+	visitor := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // an idle connection would stay for stop.grace
+	go func() {
+		res, err := visitor.Post(gw.URL+"/", "text/plain", strings.NewReader("slow"))
+		if err != nil {
+			t.Error(err)
+			answer <- 0
+			return
+		}
+		res.Body.Close()
+		answer <- res.StatusCode
+	}()
+	<-asked
+	two := gw.Successor()
+	id, err := order(t, two, "app", to("v2", next))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gatewaytest.Eventually(t, "the swap waits for the gateway before", func() bool {
+		s := two.Status().Services[0].Swap
+		return s != nil && s.Phase == "drain" && strings.Contains(s.Text, "took over from")
+	})
+	if _, got := two.Get("/"); got != "next" {
+		t.Errorf("meanwhile %q answers", got)
+	}
+	close(go_)
+	if err := gw.Done(); err != nil {
+		t.Error(err)
+	}
+	if r := report(t, two, id); r.Result != swap.Done {
+		t.Errorf("%s: %s", r.Result, r.Text)
+	}
+	if got := <-answer; got != 200 {
+		t.Errorf("the visitor of the gateway before: %d", got)
+	}
+}
+
 func TestTakeover_APauseGoesOn(t *testing.T) {
 	app := gatewaytest.NewUpstream(t, "app")
 	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))

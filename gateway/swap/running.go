@@ -23,6 +23,7 @@ type Swap struct {
 	plan     Plan
 	settings Settings
 	needless bool // the targets serve already
+	beside   bool // the gateway before this one may still send to the old targets
 	members  []*Member
 	fresh    *upstream.Pool
 	old      *upstream.Pool

@@ -20,6 +20,9 @@ type Services struct {
 	Log  *slog.Logger
 	Over func(*Report) // told of every swap that has ended; may be nil
 
+	// Alone is closed once no process before this one sends to targets; nil: none did.
+	Alone <-chan struct{}
+
 	journal *Journal
 	life    context.Context
 	end     context.CancelFunc

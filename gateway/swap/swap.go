@@ -59,6 +59,7 @@ func (w *Swap) finish() {
 	} else {
 		w.settle()
 		w.drain(w.old, w.fresh)
+		w.outlast()
 	}
 	w.conclude()
 }
@@ -365,6 +366,8 @@ func (w *Swap) conclude() {
 		w.result(RolledBack, w.report.Verdict.Why)
 	case lost > 0:
 		w.result(Lost, fmt.Sprintf("%s serves, but %d requests were cut or lost", w.order.Version, lost))
+	case w.beside:
+		w.result(Interrupted, fmt.Sprintf("%s serves, but this gateway ended before the one that it took over from: that one may still send to the old version", w.order.Version))
 	case w.report.StreamsLeft > 0:
 		w.result(Done, fmt.Sprintf("%s serves; %d streams of the old version are left, and end by %s", w.order.Version, w.report.StreamsLeft, w.report.StreamsEnd.Format(time.RFC3339)))
 	default:

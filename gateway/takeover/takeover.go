@@ -7,7 +7,9 @@
 // The talk is three steps. The successor connects; the running gateway freezes
 // what both would write, and sends its listeners; the successor says that it
 // serves, and the other leaves. A successor that dies before that has changed
-// nothing: the end of the connection thaws the running one.
+// nothing: the end of the connection thaws the running one. After that it stays
+// open as long as the one that leaves is at work: its end tells that it has left,
+// however that came.
 package takeover
 
 import (
@@ -61,8 +63,9 @@ type Giver struct {
 	Patience time.Duration
 }
 
-// Serve answers successors at l, one after the other, until one has taken over or
-// ctx ends: then l is closed, and after it the talk under way.
+// Serve answers successors at l, one after the other, until ctx ends: then l is
+// closed, and after it the talk under way. One that has taken over is the last: it
+// learns by the end of the talk that this gateway has left.
 func (g Giver) Serve(ctx context.Context, l *net.UnixListener) error {
 	defer context.AfterFunc(ctx, func() { l.Close() })()
 	for {
@@ -78,6 +81,9 @@ func (g Giver) Serve(ctx context.Context, l *net.UnixListener) error {
 			c.Close()
 		})
 		taken := g.give(c)
+		if taken {
+			<-ctx.Done()
+		}
 		hangUp()
 		c.Close()
 		if taken {
@@ -321,7 +327,7 @@ func (h *Handover) Serving() error {
 	if h == nil {
 		return nil
 	}
-	defer h.Close()
+	h.drop()
 	h.conn.SetWriteDeadline(time.Now().Add(waiting))
 	if _, err := io.WriteString(h.conn, serving); err != nil {
 		return fmt.Errorf("takeover: the gateway that ran has given this one up: %w", err)
@@ -329,16 +335,38 @@ func (h *Handover) Serving() error {
 	return nil
 }
 
+// Left waits until the other gateway, which Serving told to leave, has ended. An
+// error: ctx ended first.
+func (h *Handover) Left(ctx context.Context) error {
+	if h == nil {
+		return nil
+	}
+	defer context.AfterFunc(ctx, func() { h.conn.Close() })()
+	h.conn.SetReadDeadline(time.Time{})
+	io.Copy(io.Discard, h.conn) // it says no more: whatever ends this is the end of it, or of ctx
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return h.Close()
+}
+
 // Close ends the takeover.
 func (h *Handover) Close() error {
 	if h == nil {
 		return nil
 	}
+	h.drop()
+	return h.conn.Close()
+}
+
+// drop closes what was not asked for.
+func (h *Handover) drop() {
 	for _, l := range h.listeners {
 		l.Close()
 	}
+	h.listeners = nil
 	if h.lock != nil {
 		h.lock.Close()
+		h.lock = nil
 	}
-	return h.conn.Close()
 }

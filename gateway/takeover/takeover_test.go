@@ -20,7 +20,8 @@ type running struct {
 	takeover.Giver
 	path  string
 	tcp   *net.TCPListener
-	did   chan string // freeze, thaw, leave, in the order in which they happen
+	did   chan string        // freeze, thaw, leave, in the order in which they happen
+	left  context.CancelFunc // nothing of it is under way any more
 	ended chan error
 }
 
@@ -44,7 +45,9 @@ func runs(t *testing.T, change func(*running)) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { r.ended <- r.Serve(t.Context(), l) }()
+	ctx, left := context.WithCancel(t.Context())
+	r.left = left
+	go func() { r.ended <- r.Serve(ctx, l) }()
 	t.Cleanup(func() {
 		l.Close()
 		tcp.Close()
@@ -90,6 +93,7 @@ func TestTakeover_AConnectionThatWaitsIsAcceptedByTheSuccessor(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.happened(t, "freeze", "leave")
+	r.left()
 	if err := <-r.ended; err != nil {
 		t.Error(err)
 	}
@@ -118,7 +122,9 @@ func TestTakeover_ASuccessorThatServesAtOnceIsHeard(t *testing.T) {
 		if err := h.Serving(); err != nil {
 			t.Fatal(err)
 		}
+		h.Close()
 		r.happened(t, "freeze", "leave")
+		r.left()
 		if err := <-r.ended; err != nil {
 			t.Fatal(err)
 		}
@@ -286,6 +292,30 @@ func TestTakeover_TheSuccessorHoldsTheSameLock(t *testing.T) {
 		t.Error("the listener did not come beside it")
 	} else {
 		l.Close()
+	}
+}
+
+func TestTakeover_TheSuccessorLearnsWhenTheOtherHasLeft(t *testing.T) {
+	r := runs(t, nil)
+	h, err := takeover.Ask(t.Context(), r.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if err := h.Serving(); err != nil {
+		t.Fatal(err)
+	}
+	r.happened(t, "freeze", "leave")
+	left := make(chan error, 1)
+	go func() { left <- h.Left(t.Context()) }()
+	select {
+	case err := <-left:
+		t.Errorf("while it is at work: %v", err)
+	case <-time.After(20 * time.Millisecond): // it would be told at once
+	}
+	r.left()
+	if err := <-left; err != nil {
+		t.Error(err)
 	}
 }
 
