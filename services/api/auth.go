@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -77,6 +78,21 @@ func (e errStranger) Error() string { return string(e) }
 // who returns the user of a request, by API key when it has one, and by session
 // otherwise. Renewed tells that the session's cookie should be set again.
 func (a *api) who(r *http.Request) (user string, renewed bool, err error) {
+	return a.userBy(a.live.Session, r)
+}
+
+// known is who where no cookie can be set any more: the session's life is not
+// prolonged, or the cookie would end before it.
+func (a *api) known(r *http.Request) (user string, err error) {
+	user, _, err = a.userBy(func(ctx context.Context, token string, now time.Time) (string, bool, error) {
+		user, err := a.live.SessionUser(ctx, token, now)
+		return user, false, err
+	}, r)
+	return user, err
+}
+
+// userBy finds the user of a request, by session with look.
+func (a *api) userBy(look func(ctx context.Context, token string, now time.Time) (string, bool, error), r *http.Request) (user string, renewed bool, err error) {
 	if credentials := r.Header.Get("Authorization"); credentials != "" {
 		scheme, key, _ := strings.Cut(credentials, " ")
 		if !strings.EqualFold(scheme, "Bearer") || !strings.HasPrefix(key, keyPrefix) {
@@ -92,7 +108,7 @@ func (a *api) who(r *http.Request) (user string, renewed bool, err error) {
 	if token == "" {
 		return "", false, errStranger("log in first")
 	}
-	user, renewed, err = a.live.Session(r.Context(), token, a.now())
+	user, renewed, err = look(r.Context(), token, a.now())
 	if errors.Is(err, store.ErrNotFound) {
 		err = errStranger("the session has ended: log in again")
 	}

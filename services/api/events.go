@@ -100,7 +100,7 @@ func (s *follower) follow(r *http.Request, woken <-chan struct{}) {
 		case <-again:
 		case <-tick.C:
 			s.write(":\n\n")
-			if _, _, err := s.who(r); errors.As(err, new(errStranger)) {
+			if _, err := s.known(r); errors.As(err, new(errStranger)) {
 				return // logged out meanwhile
 			}
 		}

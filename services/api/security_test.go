@@ -1,12 +1,15 @@
 package main
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"pomodoro.cc/services/api/internal/store"
 )
 
 func TestSecurity_ChangesFromAnotherSiteAreRefusedEverywhere(t *testing.T) {
@@ -149,5 +152,46 @@ func TestEvents_ASilentStreamShowsSignsOfLifeUntilItsUserLogsOut(t *testing.T) {
 		if _, beats, _ := strings.Cut(w.Body.String(), "\n\n"); beats != strings.Repeat(":\n\n", 4) || !strings.HasPrefix(w.Body.String(), "retry: 1000\n") {
 			t.Errorf("signs of life of four beats:\n%s", w.Body)
 		}
+	})
+}
+
+func TestSession_IsProlongedWithItsCookieAlsoBesideAStream(t *testing.T) {
+	live := memory(t)
+	a := newAPI(settings{authRate: 100}, live, live, slog.New(slog.DiscardHandler))
+	synctest.Test(t, func(t *testing.T) {
+		leaving := make(chan struct{})
+		a.leaving = leaving
+		if err := live.BeginSession(t.Context(), "the token", "ann", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		ask := func(path string) *httptest.ResponseRecorder {
+			r := httptest.NewRequestWithContext(t.Context(), "GET", path, nil)
+			r.AddCookie(&http.Cookie{Name: sessionCookie, Value: "the token"})
+			w := httptest.NewRecorder()
+			a.handler().ServeHTTP(w, r)
+			return w
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			ask("/api/events")
+		}()
+		time.Sleep(7 * time.Second) // free: synctest owns the clock
+		cookie := time.Now()        // set last
+		for asked := 0; asked < 100; asked++ {
+			time.Sleep(10 * time.Minute)
+			w := ask("/api/timer")
+			if w.Code != http.StatusOK {
+				t.Fatalf("status %d after %d requests", w.Code, asked)
+			}
+			if w.Header().Get("Set-Cookie") != "" {
+				cookie = time.Now()
+			}
+			if old := time.Since(cookie); old > store.Slide+10*time.Minute {
+				t.Fatalf("the cookie was set %s ago", old)
+			}
+		}
+		close(leaving)
+		<-ended
 	})
 }

@@ -59,6 +59,7 @@ type documents interface {
 type sessions interface {
 	BeginSession(ctx context.Context, token, user string, now time.Time) error
 	Session(ctx context.Context, token string, now time.Time) (user string, renewed bool, err error)
+	SessionUser(ctx context.Context, token string, now time.Time) (user string, err error)
 	EndSession(ctx context.Context, token string) error
 }
 

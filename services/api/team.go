@@ -99,7 +99,7 @@ func ofThisSite(r *http.Request) bool {
 
 // nameOf is the name of who is logged in, or guest.
 func (a *api) nameOf(r *http.Request) string {
-	if id, _, err := a.who(r); err == nil {
+	if id, err := a.known(r); err == nil {
 		if user, err := a.docs.User(r.Context(), id); err == nil && user.Username != "" {
 			return user.Username
 		}

@@ -39,11 +39,15 @@ func (s *Store) BeginSession(_ context.Context, token, user string, now time.Tim
 	return nil
 }
 
-// Session returns the user of token, or ErrNotFound. The session's life is
-// prolonged when it is used; then renewed is true and the cookie should be too.
-func (s *Store) Session(_ context.Context, token string, now time.Time) (user string, renewed bool, err error) {
+// SessionUser returns the user of token, or ErrNotFound, and prolongs nothing.
+func (s *Store) SessionUser(_ context.Context, token string, now time.Time) (string, error) {
+	known, err := s.session(token, now)
+	return known.User, err
+}
+
+func (s *Store) session(token string, now time.Time) (session, error) {
 	var known session
-	err = s.db.View(func(tx *bolt.Tx) error {
+	err := s.db.View(func(tx *bolt.Tx) error {
 		found, err := load(tx.Bucket(bucketSessions), hashed(token), &known)
 		if err == nil && (!found || known.User == "" || !now.Before(known.Expires)) {
 			err = store.ErrNotFound
@@ -51,7 +55,17 @@ func (s *Store) Session(_ context.Context, token string, now time.Time) (user st
 		return err
 	})
 	if err != nil {
-		return "", false, fmt.Errorf("session: %w", err)
+		return session{}, fmt.Errorf("session: %w", err)
+	}
+	return known, nil
+}
+
+// Session returns the user of token, or ErrNotFound. The session's life is
+// prolonged when it is used; then renewed is true and the cookie should be too.
+func (s *Store) Session(_ context.Context, token string, now time.Time) (user string, renewed bool, err error) {
+	known, err := s.session(token, now)
+	if err != nil {
+		return "", false, err
 	}
 	if known.Expires.Sub(now) > store.SessionTTL-store.Slide {
 		return known.User, false, nil

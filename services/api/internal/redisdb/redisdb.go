@@ -118,9 +118,13 @@ func (s *Store) BeginSession(ctx context.Context, token, user string, now time.T
 	return nil
 }
 
-// Session returns the user of token, or ErrNotFound. The session's life is
-// prolonged when it is used; then renewed is true and the cookie should be too.
-func (s *Store) Session(ctx context.Context, token string, now time.Time) (user string, renewed bool, err error) {
+// SessionUser returns the user of token, or ErrNotFound, and prolongs nothing.
+func (s *Store) SessionUser(ctx context.Context, token string, now time.Time) (string, error) {
+	known, err := s.session(ctx, token, now)
+	return known.User, err
+}
+
+func (s *Store) session(ctx context.Context, token string, now time.Time) (session, error) {
 	raw, err := s.redis.Get(ctx, named("sess", token)).Bytes()
 	if errors.Is(err, redis.Nil) {
 		err = store.ErrNotFound
@@ -133,7 +137,17 @@ func (s *Store) Session(ctx context.Context, token string, now time.Time) (user 
 		err = store.ErrNotFound
 	}
 	if err != nil {
-		return "", false, fmt.Errorf("session: %w", err)
+		return session{}, fmt.Errorf("session: %w", err)
+	}
+	return known, nil
+}
+
+// Session returns the user of token, or ErrNotFound. The session's life is
+// prolonged when it is used; then renewed is true and the cookie should be too.
+func (s *Store) Session(ctx context.Context, token string, now time.Time) (user string, renewed bool, err error) {
+	known, err := s.session(ctx, token, now)
+	if err != nil {
+		return "", false, err
 	}
 	if time.UnixMilli(known.Expires).Sub(now) > store.SessionTTL-store.Slide {
 		return known.User, false, nil
