@@ -107,10 +107,26 @@ func (f *File) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			// ServeContent leaves the length of an encoded body to us.
 			h.Set("Content-Length", strconv.Itoa(len(c.body)))
 			body, etag = c.body, f.etag+"-"+c.coding
+			if r.Header.Get("If-Match") != "" || r.Header.Get("If-Unmodified-Since") != "" {
+				w = conditional{w}
+			}
 		}
 	}
 	h.Set("ETag", `"`+etag+`"`)
 	http.ServeContent(w, r, "", f.modified, bytes.NewReader(body))
+}
+
+// conditional is for an answer that may be 412: it has no body then, which
+// ServeContent takes into account for 304 only.
+type conditional struct{ http.ResponseWriter }
+
+// WriteHeader takes back what was said of the body when there is none.
+func (c conditional) WriteHeader(status int) {
+	if status == http.StatusPreconditionFailed {
+		c.Header().Del("Content-Encoding")
+		c.Header().Del("Content-Length")
+	}
+	c.ResponseWriter.WriteHeader(status)
 }
 
 // choose returns the smallest form that an Accept-Encoding takes.

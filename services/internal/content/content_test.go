@@ -79,6 +79,40 @@ func TestFile_TheSmallestCodingThatTheVisitorTakes(t *testing.T) {
 	}
 }
 
+func TestFile_AConditionThatFailsPromisesNoBody(t *testing.T) {
+	f := New(text, "text/plain", Brief, written)
+	h := httptest.NewServer(f)
+	defer h.Close()
+	for name, c := range map[string]struct {
+		header, value string
+		status        int
+	}{
+		"another ETag":         {"If-Match", `"x"`, 412},
+		"changed since":        {"If-Unmodified-Since", "Thu, 01 Jan 2015 00:00:00 GMT", 412},
+		"the same ETag":        {"If-Match", `"` + f.etag + `-br"`, 200},
+		"a range of no bytes":  {"Range", "bytes=99999-", 416},
+		"the visitor's own":    {"If-None-Match", `"` + f.etag + `-br"`, 304},
+		"not changed since it": {"If-Unmodified-Since", written.Format(http.TimeFormat), 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, _ := http.NewRequest("GET", h.URL, nil)
+			r.Header.Set("Accept-Encoding", "br")
+			r.Header.Set(c.header, c.value)
+			resp, err := http.DefaultTransport.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if _, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != c.status {
+				t.Errorf("%d, %v, want %d and a whole body", resp.StatusCode, err, c.status)
+			}
+			if coding := resp.Header.Get("Content-Encoding"); (coding != "") != (c.status == 200) {
+				t.Errorf("%d with Content-Encoding %q", resp.StatusCode, coding)
+			}
+		})
+	}
+}
+
 func TestFile_OnlyReadingIsAllowed(t *testing.T) {
 	if got := ask(New(text, "text/plain", Brief, written), "POST", http.Header{}); got.StatusCode != 405 || got.Header.Get("Allow") == "" {
 		t.Errorf("POST: %d, Allow %q, want 405 with Allow", got.StatusCode, got.Header.Get("Allow"))
