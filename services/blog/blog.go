@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io/fs"
 	"net/http"
+	"regexp"
 	"time"
 
 	chromahtml "github.com/alecthomas/chroma/v2/formatters/html"
@@ -26,15 +27,22 @@ const (
 // blog is every page of the site, all made at the start.
 type blog struct {
 	files   map[string]*content.File // by path
+	stale   *content.File            // the style for pages of another version
 	missing []byte                   // the page for a path that is none
 }
 
-// ServeHTTP answers a known path, sends a path without its last slash on, and
-// is 404 otherwise.
+var hashedStyle = regexp.MustCompile(`^/blog/assets/style\.[0-9a-f]{16}\.css$`)
+
+// ServeHTTP answers a known path, the style of another version with today's,
+// sends a path without its last slash on, and is 404 otherwise.
 func (b *blog) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Security-Policy", policy)
 	if file, ok := b.files[r.URL.Path]; ok {
 		file.ServeHTTP(w, r)
+		return
+	}
+	if hashedStyle.MatchString(r.URL.Path) {
+		b.stale.ServeHTTP(w, r)
 		return
 	}
 	if _, ok := b.files[r.URL.Path+"/"]; ok {
@@ -74,7 +82,10 @@ func render(files fs.FS, site string, posts []post) (*blog, error) {
 		return nil, fmt.Errorf("read style: %w", err)
 	}
 	style := "/blog/assets/style." + content.Hash(css) + ".css"
-	b := &blog{files: map[string]*content.File{style: content.New(css, "text/css; charset=utf-8", content.Immutable, time.Time{})}}
+	sheet := content.New(css, "text/css; charset=utf-8", content.Immutable, time.Time{})
+	// A page is kept for a while and outlives its style: better today's than
+	// none, and never kept.
+	b := &blog{files: map[string]*content.File{style: sheet}, stale: sheet.Cached(content.Never)}
 	fill := func(v view) ([]byte, error) {
 		v.Site, v.Style = site, style
 		var out bytes.Buffer

@@ -196,6 +196,13 @@ func TestBlog_AVisitorWhoHasThePageGets304(t *testing.T) {
 	}
 }
 
+func TestBlog_TheStyleOfAnotherVersionIsTodaysAndNotKept(t *testing.T) {
+	resp, style := get(ours(t), "/blog/assets/style.0123456789abcdef.css")
+	if resp.StatusCode != 200 || resp.Header.Get("Cache-Control") != "no-store" || !strings.Contains(style, ":root") {
+		t.Errorf("%d, Cache-Control %q, %d bytes", resp.StatusCode, resp.Header.Get("Cache-Control"), len(style))
+	}
+}
+
 func TestBlog_EveryLinkToItselfLeadsSomewhere(t *testing.T) {
 	h := ours(t)
 	link := regexp.MustCompile(`(?:href|src)="(/blog[^"#]*)`)
