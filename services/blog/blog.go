@@ -67,8 +67,9 @@ type view struct {
 	Body                                  template.HTML
 }
 
-// render makes every page and document, or says what is wrong with one.
-func render(files fs.FS, site string, posts []post) (*blog, error) {
+// render makes every page and document, or says what is wrong with one. All are
+// as new as made: template and address are part of a page as its post is.
+func render(files fs.FS, site string, posts []post, made time.Time) (*blog, error) {
 	about, err := readPost(files, "pages/about.md", "about")
 	if err != nil {
 		return nil, err
@@ -111,19 +112,12 @@ func render(files fs.FS, site string, posts []post) (*blog, error) {
 		if err != nil {
 			return nil, err
 		}
-		modified := newest
-		switch {
-		case v.Post != nil:
-			modified = v.Post.Updated
-		case v.Posts == nil:
-			modified = about.Updated
-		}
-		b.files[v.Path] = content.New(html, htmlKind, content.Brief, modified)
+		b.files[v.Path] = content.New(html, htmlKind, content.Brief, made)
 	}
 	if b.missing, err = fill(view{Title: "Nothing here", Description: "There is no page at this address"}); err != nil {
 		return nil, err
 	}
-	return b, b.addDocuments(site, posts, about, newest)
+	return b, b.addDocuments(site, posts, about, newest, made)
 }
 
 var markdown = goldmark.New(

@@ -26,7 +26,7 @@ func TestContract(t *testing.T) {
 
 func ours(t *testing.T) http.Handler {
 	t.Helper()
-	site, err := newSite(files, "https://pomodoro.test", false, slog.New(slog.DiscardHandler))
+	site, err := newSite(files, "https://pomodoro.test", false, time.Now(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,6 +200,24 @@ func TestBlog_TheStyleOfAnotherVersionIsTodaysAndNotKept(t *testing.T) {
 	resp, style := get(ours(t), "/blog/assets/style.0123456789abcdef.css")
 	if resp.StatusCode != 200 || resp.Header.Get("Cache-Control") != "no-store" || !strings.Contains(style, ":root") {
 		t.Errorf("%d, Cache-Control %q, %d bytes", resp.StatusCode, resp.Header.Get("Cache-Control"), len(style))
+	}
+}
+
+func TestBlog_APageOfAnotherAddressIsNotTheOneThatTheVisitorHas(t *testing.T) {
+	made := time.Date(2026, 11, 1, 10, 0, 0, 0, time.UTC)
+	at := func(address string, made time.Time) http.Handler {
+		site, err := newSite(files, address, false, made, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return site.Handler
+	}
+	one, other := at("https://one.test", made), at("https://other.test", made.Add(time.Minute))
+	for _, path := range []string{"/blog/", "/blog/about/", "/blog/2026/the-stack/", "/blog/feed.xml"} {
+		first, _ := get(one, path)
+		if resp, _ := get(other, path, "If-Modified-Since", first.Header.Get("Last-Modified")); resp.StatusCode != 200 {
+			t.Errorf("GET %s: %d", path, resp.StatusCode)
+		}
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // addDocuments adds what machines read: RSS, Atom and the sitemap.
-func (b *blog) addDocuments(site string, posts []post, about post, newest time.Time) error {
+func (b *blog) addDocuments(site string, posts []post, about post, newest, made time.Time) error {
 	for path, document := range map[string]struct {
 		kind string
 		root any
@@ -22,7 +22,7 @@ func (b *blog) addDocuments(site string, posts []post, about post, newest time.T
 		if err != nil {
 			return fmt.Errorf("render %s: %w", path, err)
 		}
-		b.files[path] = content.New([]byte(xml.Header+string(raw)+"\n"), document.kind, content.Brief, newest)
+		b.files[path] = content.New([]byte(xml.Header+string(raw)+"\n"), document.kind, content.Brief, made)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"pomodoro.cc/services/internal/service"
 )
@@ -26,15 +27,16 @@ func open(env *service.Env, log *slog.Logger) (service.Site, error) {
 	if env.Err() != nil {
 		return service.Site{}, nil // told by the caller
 	}
-	return newSite(files, site, drafts, log)
+	return newSite(files, site, drafts, time.Now(), log)
 }
 
-func newSite(files fs.FS, site string, drafts bool, log *slog.Logger) (service.Site, error) {
+// newSite renders the blog; made is when, which is what its pages say.
+func newSite(files fs.FS, site string, drafts bool, made time.Time, log *slog.Logger) (service.Site, error) {
 	posts, err := readPosts(files, "posts", drafts)
 	if err != nil {
 		return service.Site{}, err
 	}
-	b, err := render(files, site, posts)
+	b, err := render(files, site, posts, made)
 	if err != nil {
 		return service.Site{}, err
 	}
