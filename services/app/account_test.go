@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"testing"
 
 	"pomodoro.cc/services/internal/contract"
@@ -83,5 +84,64 @@ func TestAccount_AnEntryThatOverlapsIsKeptAndShown(t *testing.T) {
 	two.hides("#refused-part")
 	if got := len(one.items("/api/pomodoro")); got != 1 {
 		t.Errorf("%d entries, want 1", got)
+	}
+}
+
+func TestAccount_WhoLogsInNextSeesAndGetsNothingOfWhoLoggedOut(t *testing.T) {
+	p := visit(t, theSite(t), "/")
+	p.pardons("401") // of what is asked while the session ends
+	p.logsIn("first")
+	p.hasTodos("a secret plan")
+	p.click("#todos li .todo-focus")
+	p.write("#tag", "secret")
+	p.press("\x1b ")
+	p.shows("#toggle", "Stop")
+	p.sees(`fetch("/api/timer").then((r) => r.json()).then(({ timer }) => timer?.todo && timer.tags[0] === "secret")`)
+	p.sees(`JSON.parse(localStorage.getItem("pomodoro.timer")).unsent === false`)
+	p.click("#logout")
+	p.shows("#logins a", "Log in")
+	p.shows("#toggle", "Start")
+	p.sees(`document.querySelector("#tags").childElementCount === 0`)
+	p.hides("#working-on")
+	p.press(" ")
+	p.shows("#toggle", "Stop")
+	p.press(" ")
+	p.shows("#toggle", "Start")
+	p.logsIn("second")
+	contract.Until(t, "the guest's entry is the second user's", func() bool { return len(p.items("/api/pomodoro")) == 1 })
+	if got := p.items("/api/pomodoro")[0]; len(got["tags"].([]any)) != 0 || got["todo"] != nil {
+		t.Errorf("the second user has %v", got)
+	}
+	p.click("#logout")
+	p.logsIn("first")
+	p.shows("#toggle", "Stop") // it ran on
+	p.shows("#tags", "secret")
+}
+
+func TestAccount_ATimerThatASessionsEndKeptFromTheApiWaitsForItsOwner(t *testing.T) {
+	p := visit(t, theSite(t), "/")
+	p.pardons("401")
+	p.logsIn("ended")
+	for _, todo := range []string{"one", "two"} { // the second is told by an event: the first pull has ended
+		p.asks("POST", "/api/todos", fmt.Sprintf(`{"text":%q}`, todo))
+		p.sees(fmt.Sprintf(`document.querySelector("#todos").innerText.includes(%q)`, todo))
+	}
+	p.write("#tag", "secret")
+	p.sees(`fetch("/auth/logout", { method: "POST" }).then((r) => r.ok)`) // elsewhere
+	p.press("\x1b ")
+	p.shows("#logins a", "Log in")
+	p.shows("#toggle", "Start")
+	p.logsIn("next")
+	p.shows("#toggle", "Start")
+	p.sees(`document.querySelector("#tags").childElementCount === 0`)
+	p.sees(`fetch("/api/timer").then((r) => r.json()).then(({ timer }) => timer === null)`)
+	p.press(" ")
+	p.shows("#toggle", "Stop")
+	p.press(" ")
+	p.click("#logout")
+	p.logsIn("ended")
+	contract.Until(t, "it is the entry of its owner", func() bool { return len(p.items("/api/pomodoro")) == 1 })
+	if got := p.items("/api/pomodoro")[0]; got["tags"].([]any)[0] != "secret" {
+		t.Errorf("the owner has %v", got)
 	}
 }

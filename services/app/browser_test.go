@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/cookiejar"
 	"os"
 	"path/filepath"
 	"slices"
@@ -381,6 +384,43 @@ func (p *tab) screenshot(name string) {
 	}
 }
 
+// meets lets decide answer what the page asks of addresses like one of the
+// patterns, in place of the site; what it has no answer to the site answers.
+func (p *tab) meets(decide func(*network.Request) *fetch.FulfillRequestParams, patterns ...string) {
+	p.t.Helper()
+	err := chromedp.Listen(p.ctx, func(event any) {
+		paused, ok := event.(*fetch.EventRequestPaused)
+		if !ok {
+			return
+		}
+		go func() { // an event's listener must not wait for a command
+			if answer := decide(paused.Request); answer != nil {
+				answer.RequestID = paused.RequestID
+				_, _ = chromedp.Call(p.ctx, fetch.FulfillRequest, *answer)
+			} else {
+				_, _ = chromedp.Call(p.ctx, fetch.ContinueRequest, fetch.ContinueRequestParams{RequestID: paused.RequestID})
+			}
+		}()
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var all []*fetch.RequestPattern
+	for _, pattern := range patterns {
+		all = append(all, &fetch.RequestPattern{URLPattern: pattern})
+	}
+	call(p, fetch.Enable, fetch.EnableParams{Patterns: all})
+}
+
+// says is an answer to meet a request with; header are names and values.
+func says(status int64, body string, header ...string) *fetch.FulfillRequestParams {
+	a := &fetch.FulfillRequestParams{ResponseCode: status, Body: []byte(body)}
+	for i := 0; i < len(header); i += 2 {
+		a.ResponseHeaders = append(a.ResponseHeaders, &fetch.HeaderEntry{Name: header[i], Value: header[i+1]})
+	}
+	return a
+}
+
 // request is what was asked of a refused address.
 type request struct {
 	key string
@@ -394,34 +434,59 @@ func (p *tab) refuses(path string, times int, status int64, after string) func()
 	p.t.Helper()
 	var mu sync.Mutex
 	var seen []request
-	err := chromedp.Listen(p.ctx, func(event any) {
-		paused, ok := event.(*fetch.EventRequestPaused)
-		if !ok {
-			return
+	p.meets(func(r *network.Request) *fetch.FulfillRequestParams {
+		if r.Method != "POST" {
+			return nil
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		refuse := paused.Request.Method == "POST" && len(seen) < times
-		if paused.Request.Method == "POST" {
-			key, _ := paused.Request.Headers["Idempotency-Key"].(string)
-			seen = append(seen, request{key, time.Now()})
+		key, _ := r.Headers["Idempotency-Key"].(string)
+		seen = append(seen, request{key, time.Now()})
+		if len(seen) > times {
+			return nil
 		}
-		go func() { // an event's listener must not wait for a command
-			if refuse {
-				_, _ = chromedp.Call(p.ctx, fetch.FulfillRequest, fetch.FulfillRequestParams{RequestID: paused.RequestID, ResponseCode: status,
-					ResponseHeaders: []*fetch.HeaderEntry{{Name: "Retry-After", Value: after}}})
-			} else {
-				_, _ = chromedp.Call(p.ctx, fetch.ContinueRequest, fetch.ContinueRequestParams{RequestID: paused.RequestID})
-			}
-		}()
-	})
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	call(p, fetch.Enable, fetch.EnableParams{Patterns: []*fetch.RequestPattern{{URLPattern: "*" + path}}})
+		return says(status, "", "Retry-After", after)
+	}, "*"+path)
 	return func() []request {
 		mu.Lock()
 		defer mu.Unlock()
 		return slices.Clone(seen)
+	}
+}
+
+// asks does in the page what another device of the visitor would do, and
+// returns the api's answer.
+func (p *tab) asks(method, path, body string) map[string]any {
+	p.t.Helper()
+	init := map[string]any{"method": method}
+	if body != "" {
+		init["body"], init["headers"] = body, map[string]string{"Content-Type": "application/json"}
+	}
+	raw, _ := json.Marshal(init)
+	return eval[map[string]any](p, fmt.Sprintf(`fetch(%q, %s).then((r) => r.text()).then((text) => JSON.parse(text || "{}"))`, path, raw))
+}
+
+// device logs in as somebody whom a tab of the test logs in too, and returns a
+// function that adds a todo from there.
+func (s *stage) device(t *testing.T, name string) func(text string) {
+	t.Helper()
+	jar, _ := cookiejar.New(nil) // never fails
+	client := &http.Client{Jar: jar}
+	name = fmt.Sprintf("%s-%d", name, run(t))
+	resp, err := client.Get(s.url + "/auth/fake?user=" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	return func(text string) {
+		raw, _ := json.Marshal(map[string]string{"text": text})
+		resp, err := client.Post(s.url+"/api/todos", "application/json", bytes.NewReader(raw))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if resp.Body.Close(); resp.StatusCode != http.StatusCreated {
+			t.Errorf("POST /api/todos: %d", resp.StatusCode)
+		}
 	}
 }

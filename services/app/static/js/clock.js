@@ -1,7 +1,6 @@
 // The clock on the page: the running timer or the one that comes next, in
 // digits, in the title and in the tab's icon.
 
-import { me } from "./account.js";
 import { hear } from "./channel.js";
 import * as cycle from "./cycle.js";
 import { startOf, dayOf } from "./days.js";
@@ -46,7 +45,7 @@ function begin(kind, moment) {
 }
 
 async function stop() {
-  const ended = await running.finish(me()?.id ?? null);
+  const ended = await running.finish();
   if (!ended) return;
   if (ended.full) await finished(ended);
   else note = "Stopped";
@@ -149,6 +148,7 @@ export function beginClock() {
     choose({ type: "custom", minutes: settings.custom });
   });
   hear("timer", wind);
+  hear("user", wind);
   hear("team", wind);
   hear("entries", showRounds);
   hear("user", showRounds);

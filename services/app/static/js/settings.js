@@ -4,7 +4,7 @@ import { hear, tell } from "./channel.js";
 import { save, saved } from "./store.js";
 
 const place = "pomodoro.settings";
-const usual = { ring: true, alarm: "bell", tick: false, notify: false, autoBreak: false, custom: 45, tags: [], name: "" };
+const usual = { ring: true, alarm: "bell", tick: false, notify: false, autoBreak: false, custom: 45, tags: [], tagsOf: null, name: "" };
 
 export const settings = { ...usual, ...saved(place, {}) };
 

@@ -8,6 +8,8 @@ import * as entries from "./entries.js";
 import { Refused, Unreachable, ask, pause } from "./request.js";
 import * as running from "./running.js";
 import * as store from "./store.js";
+import * as tags from "./tags.js";
+import * as todolist from "./todolist.js";
 import * as todos from "./todos.js";
 import { iso } from "./timer.js";
 
@@ -120,15 +122,15 @@ async function pull(user) {
   await entries.receive(docs, since, user.id);
   const asked = Date.now();
   const { timer, now } = await ask("GET", "/api/timer");
-  await adopt(timer, Date.parse(now) - (asked + Date.now()) / 2);
+  await adopt(user, timer, Date.parse(now) - (asked + Date.now()) / 2);
 }
 
 let ahead = 0; // of the api's clock before ours, in milliseconds
 
-async function adopt(timer, measured = ahead) {
+async function adopt(user, timer, measured = ahead) {
   ahead = measured;
   if (timer?.todo) timer = { ...timer, todo: await todos.localId(timer.todo) };
-  await running.adopt(timer, ahead);
+  await running.adopt(timer, ahead, user.id);
 }
 
 function listen(user) {
@@ -156,7 +158,7 @@ function hangUp() {
 async function apply(change, user) {
   if (change.kind === "pomodoro") await entries.heard(change, user.id);
   else if (change.kind === "todo") await todos.heard(change, user.id);
-  else if (change.kind === "timer") await adopt(change.doc);
+  else if (change.kind === "timer") await adopt(user, change.doc);
 }
 
 // forget removes a user's data from this browser, but for what the api has not
@@ -166,3 +168,6 @@ export async function forget(user) {
   await store.entries.revise((all) => ({ remove: all.filter((e) => known(e) && e.sent).map((e) => e.startedAt) }));
   await store.todos.revise((all) => ({ remove: all.filter((t) => known(t) && !t.dirty).map((t) => t.id) }));
 }
+  running.forget(user.id);
+  tags.forget();
+  todolist.forget();

@@ -1,5 +1,6 @@
 // Tags of the work that runs or comes next, with those used before suggested.
 
+import { me } from "./account.js";
 import { at, make } from "./dom.js";
 import { hear } from "./channel.js";
 import { between } from "./entries.js";
@@ -10,14 +11,24 @@ import { announce, say } from "./notice.js";
 
 const remembered = 90 * 86_400_000;
 
-// chosen are the tags for the next work; while work runs they are its own.
+const user = () => me()?.id ?? null;
+
+// chosen are the tags for the next work; while work runs they are its own. Those
+// that somebody else chose before a session ended are nobody's.
 export function chosen() {
   const timer = running.running();
-  return timer && isWork(timer) ? timer.tags : settings.tags;
+  if (timer && isWork(timer)) return timer.tags;
+  return settings.tagsOf === null || settings.tagsOf === user() ? settings.tags : [];
+}
+
+// forget leaves no tag on the page.
+export function forget() {
+  set({ tags: [], tagsOf: null });
+  at("known-tags").replaceChildren();
 }
 
 function choose(tags) {
-  set({ tags });
+  set({ tags, tagsOf: user() });
   const timer = running.running();
   if (timer && isWork(timer)) running.amend({ tags });
   show();
@@ -72,7 +83,6 @@ export function begin() {
     if (event.key === "Backspace" && !field.value && chosen().length) choose(chosen().slice(0, -1));
   });
   field.addEventListener("focus", suggest);
-  hear("timer", show);
-  hear("settings", show);
+  for (const subject of ["timer", "settings", "user"]) hear(subject, show);
   show();
 }

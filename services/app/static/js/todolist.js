@@ -1,5 +1,6 @@
 // The list of todos on the page.
 
+import { me } from "./account.js";
 import { arrange, at, count, make, text } from "./dom.js";
 import { hear } from "./channel.js";
 import { announce, say } from "./notice.js";
@@ -12,14 +13,25 @@ import * as todos from "./todos.js";
 const rows = new Map(); // id → the elements of a todo
 const place = "pomodoro.todo"; // the todo that the next work is for
 
-// chosen is the todo that the running or the next work is for.
+const user = () => me()?.id ?? null;
+
+// chosen is the todo that the running or the next work is for, unless somebody
+// else chose it before a session ended.
 export function chosen() {
   const timer = running.running();
-  return timer && isWork(timer) ? timer.todo : saved(place, undefined);
+  if (timer && isWork(timer)) return timer.todo;
+  const { id, owner } = saved(place, {});
+  return owner === null || owner === user() ? id : undefined;
+}
+
+// forget leaves no todo chosen.
+export function forget() {
+  save(place, null);
+  show();
 }
 
 function choose(id) {
-  save(place, id ?? null);
+  save(place, id ? { id, owner: user() } : null);
   const timer = running.running();
   if (timer && isWork(timer)) running.amend({ todo: id });
   show();
