@@ -1,7 +1,7 @@
 // Entries as the pages see them: those of the visitor, in order of their start.
 
 import { me } from "./account.js";
-import { ask } from "./request.js";
+import { ask, isFinal, why } from "./request.js";
 import { entries, newKey, todos } from "./store.js";
 import { iso } from "./timer.js";
 import { link } from "./todos.js";
@@ -57,7 +57,7 @@ function settle(entry, error) {
     return same ?? { refused: "it overlaps with another entry" };
   }
   if (status === 422 && !problem.fields && !entry.again) return { again: true };
-  if (status === 400 || status === 413 || status === 422) return { refused: problem.detail ?? "the site does not accept it" };
+  if (isFinal(error)) return { refused: why(error) };
   throw error;
 }
 

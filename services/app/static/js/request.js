@@ -1,6 +1,7 @@
-// Requests to the api. A deploy may hold or refuse a request for some seconds:
-// that is Unreachable, and the same request with the same key is sent again.
-// Any other refusal is an answer.
+// Requests to the api. A deploy may hold or refuse a request for some seconds,
+// and something in the way may answer in the api's place: that is Unreachable,
+// and the same request with the same key is sent again. A refusal of the api
+// itself is an answer.
 
 export class Refused extends Error {
   constructor(status, problem) {
@@ -32,12 +33,24 @@ export async function ask(method, path, { body, key } = {}) {
     throw new Unreachable(`${method} ${path}: ${error.message}`, 0);
   }
   const value = decode(text);
-  if (answer.ok) return value;
-  if (answer.status >= 500 || answer.status === 429 || answer.status === 408) {
+  if (answer.ok && (value !== null || text === "")) return value;
+  if (answer.ok || answer.status >= 500 || answer.status === 429 || answer.status === 408 || !ofTheApi(answer)) {
     throw new Unreachable(`${method} ${path}: ${answer.status}`, retryAfter(answer.headers.get("Retry-After")));
   }
   throw new Refused(answer.status, value);
 }
+
+// ofTheApi tells the api's refusals from those of the gateway, which names its
+// reason, and of anything else before it.
+function ofTheApi(answer) {
+  return !answer.headers.has("X-Gateway-Reason") && answer.headers.get("Content-Type")?.startsWith("application/problem+json");
+}
+
+// isFinal reports whether an error says that the api will never take the document.
+export const isFinal = (error) => error instanceof Refused && [400, 413, 422].includes(error.status);
+
+// why is what a final answer says.
+export const why = (error) => error.problem.detail ?? "the site does not accept it";
 
 function decode(text) {
   try {

@@ -8,7 +8,8 @@ import { arrange, at, count, make, text } from "./dom.js";
 import { between, dismiss, refused, waiting } from "./entries.js";
 import { askFor } from "./request.js";
 import { summarize } from "./summary.js";
-import { todos } from "./store.js";
+import * as store from "./store.js";
+import * as todos from "./todos.js";
 import { go, shown } from "./views.js";
 
 const patience = 4000; // for the api before what this browser knows is shown
@@ -95,7 +96,7 @@ async function show(day, { entries, days, streaks, tags }) {
 }
 
 async function list(entries) {
-  const known = await todos.all();
+  const known = await store.todos.all();
   const named = (id) => known.find((t) => t.id === id || t.serverId === id)?.text;
   at("entries").replaceChildren(...entries.map((e) => {
     const about = [e.distractions?.length ? count(e.distractions.length, "distraction") : null, e.todo && named(e.todo)].filter(Boolean);
@@ -112,20 +113,22 @@ function averages(tags, days) {
   }));
 }
 
-// troubles tells of entries that the api did not take: they stay here. What is
-// shown already stays as it is, so that a button is never replaced under a
-// finger.
+// troubles tells of entries and todos that the api did not take: they stay here.
+// What is shown already stays as it is, so that a button is never replaced under
+// a finger.
 async function troubles() {
-  const list = await refused();
+  const list = [
+    ...(await refused()).map((e) => ({ of: e.startedAt, what: `${named(dayOf(Date.parse(e.startedAt)))}, ${charts.entryName(e)}`, why: e.refused, remove: dismiss })),
+    ...(await todos.refused()).map((t) => ({ of: t.id, what: `Todo “${t.text}”`, why: t.refused, remove: todos.dismiss })),
+  ];
   const known = new Map([...at("refused").children].map((line) => [line.dataset.of, line]));
   at("refused-part").hidden = list.length === 0;
-  arrange(at("refused"), list.map((e) => known.get(e.startedAt) ?? trouble(e)));
+  arrange(at("refused"), list.map((kept) => known.get(kept.of) ?? trouble(kept)));
 }
 
-function trouble(e) {
-  const line = make("li", {}, `${named(dayOf(Date.parse(e.startedAt)))}, ${charts.entryName(e)}: ${e.refused} `,
-    make("button", { type: "button", onclick: () => dismiss(e.startedAt) }, "Remove"));
-  line.dataset.of = e.startedAt;
+function trouble({ of, what, why, remove }) {
+  const line = make("li", {}, `${what}: ${why} `, make("button", { type: "button", onclick: () => remove(of) }, "Remove"));
+  line.dataset.of = of;
   return line;
 }
 
@@ -133,5 +136,6 @@ export function begin() {
   at("previous-day").addEventListener("click", () => turn(-1));
   at("next-day").addEventListener("click", () => turn(1));
   for (const subject of ["entries", "user"]) hear(subject, () => shown() === "statistics" && enter());
+  hear("todos", () => shown() === "statistics" && troubles());
 }
 

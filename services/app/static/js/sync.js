@@ -5,7 +5,7 @@
 import * as account from "./account.js";
 import { hear } from "./channel.js";
 import * as entries from "./entries.js";
-import { Refused, Unreachable, ask, pause } from "./request.js";
+import { Refused, Unreachable, ask, isFinal, pause } from "./request.js";
 import * as running from "./running.js";
 import * as store from "./store.js";
 import * as tags from "./tags.js";
@@ -104,7 +104,7 @@ async function pushTimer() {
     await ask("PUT", "/api/timer", { body: timer && { ...body, ...(id && { todo: id }) } });
   } catch (error) {
     // One that the api will not take runs here alone, and holds up nothing.
-    if (!(error instanceof Refused) || error.status === 401) throw error;
+    if (!isFinal(error)) throw error;
   }
   running.acknowledge(timer);
 }

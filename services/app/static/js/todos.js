@@ -1,8 +1,9 @@
 // Todos: kept here first, sent when somebody is logged in. A todo is dirty
-// while the api does not know its latest state.
+// while the api does not know its latest state, and has in known what the api
+// does know.
 
 import { me } from "./account.js";
-import { Refused, ask } from "./request.js";
+import { ask, isFinal, why } from "./request.js";
 import { newKey, todos } from "./store.js";
 import { limits } from "./timer.js";
 
@@ -10,6 +11,10 @@ const linked = 500; // the most that the api keeps for one todo
 
 const ours = (t) => t.owner === null || t.owner === me()?.id;
 const byOrder = (a, b) => a.order - b.order || (a.createdAt < b.createdAt ? -1 : 1);
+
+// shared is what all devices know of a todo.
+const shared = ({ text, order, completed, deleted, pomodori }) => ({ text, order, completed, deleted: deleted === true, pomodori: pomodori ?? [] });
+const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 export async function list() {
   return (await todos.all()).filter((t) => ours(t) && !t.deleted).sort(byOrder);
@@ -34,7 +39,7 @@ export async function add(text) {
 }
 
 export function edit(id, change) {
-  return todos.update(id, (t) => t && { ...t, ...change, dirty: true });
+  return todos.update(id, (t) => t && { ...t, ...change, dirty: true, refused: undefined });
 }
 
 // move puts a todo at index among the others of the list.
@@ -70,17 +75,16 @@ export async function create(user) {
   try {
     doc = await ask("POST", "/api/todos", { body, key: first.key });
   } catch (error) {
-    if (!(error instanceof Refused) || error.status === 401) throw error;
-    await todos.update(first.id, (t) => t && { ...t, refused: error.problem.detail ?? String(error.status) });
+    if (!isFinal(error)) throw error;
+    await todos.update(first.id, (t) => t && { ...t, refused: why(error), posted: undefined, key: newKey() });
     return true;
   }
   await todos.revise((all) => {
     const now = all.find((t) => t.id === first.id);
     if (!now) return {};
-    const dirty = now.deleted || ["text", "order", "completed"].some((f) => now[f] !== body[f]);
     const { posted, ...rest } = now;
     return {
-      put: [{ ...rest, serverId: doc.id, owner: user.id, dirty }],
+      put: [merged({ ...rest, serverId: doc.id, owner: user.id, known: { ...body, deleted: false, pomodori: [] } }, doc)],
       remove: all.filter((t) => t.serverId === doc.id && t.id !== now.id).map((t) => t.id),
     };
   });
@@ -89,26 +93,57 @@ export async function create(user) {
 
 // update sends the changes of one todo and reports whether there was one.
 export async function update(user) {
-  const first = (await todos.all()).find((t) => t.serverId && t.dirty && t.owner === user.id);
+  const first = (await todos.all()).find((t) => t.serverId && t.dirty && !t.refused && t.owner === user.id);
   if (!first) return false;
-  const { text, order, completed, deleted, pomodori } = first;
+  let doc;
   try {
-    if (deleted) await ask("DELETE", `/api/todos/${first.serverId}`);
-    else await ask("PATCH", `/api/todos/${first.serverId}`, { body: { text, order, completed, deleted, pomodori } });
+    doc = await send(first);
   } catch (error) {
-    // What is gone there need not be deleted; what the api will not take stays.
-    if (!(error instanceof Refused) || error.status === 401) throw error;
+    if (!isFinal(error) && error.status !== 404) throw error;
+    await todos.update(first.id, (t) => t && { ...t, refused: why(error) });
+    return true;
   }
-  await todos.update(first.id, (t) => {
-    const same = t && t.text === text && t.order === order && t.completed === completed && t.deleted === deleted && t.pomodori.length === pomodori.length;
-    return same ? { ...t, dirty: false } : t;
-  });
+  // What was sent is known there now; what has changed here since is not.
+  await todos.update(first.id, (t) => t && merged({ ...t, known: shared(first) }, doc));
   return true;
 }
 
+// send tells the api what differs from what it knows, and nothing else: another
+// device may have changed the rest. It resolves with the todo as it is there.
+async function send(todo) {
+  const path = `/api/todos/${todo.serverId}`;
+  if (!todo.deleted) return ask("PATCH", path, { body: changes(todo) });
+  try {
+    await ask("DELETE", path);
+  } catch (error) {
+    if (error.status !== 404) throw error; // what is gone there need not be deleted
+  }
+  return todo;
+}
+
+// changes are the fields of a todo that the api does not know. One that an
+// earlier version of this page has left dirty is sent whole.
+function changes(todo) {
+  const known = todo.known ?? (todo.dirty ? {} : todo);
+  return Object.fromEntries(Object.entries(shared(todo)).filter(([name, value]) => !same(value, known[name])));
+}
+
+// merged is a todo with what the api has now in all that was not changed here
+// since the api knew of it. A deletion there stands.
+function merged(todo, doc) {
+  const theirs = shared(doc);
+  const ours = changes(todo);
+  const now = theirs.deleted && !("deleted" in ours) ? theirs : { ...theirs, ...ours };
+  const dirty = !same(now, theirs);
+  return { ...todo, ...now, known: theirs, dirty, refused: dirty ? todo.refused : undefined };
+}
+
+// fromApi is the todo of the api as it is kept here: a new one, or known with
+// the changes that the api does not know yet.
 function fromApi(doc, owner, known) {
-  const { id, text, order, completed, deleted, pomodori, createdAt } = doc;
-  return { id: known?.id ?? id, serverId: id, owner, text, order, completed, deleted: deleted === true, pomodori: pomodori ?? [], createdAt, dirty: false };
+  if (known?.dirty) return merged(known, doc);
+  const now = shared(doc);
+  return { id: known?.id ?? doc.id, serverId: doc.id, owner, ...now, known: now, createdAt: doc.createdAt, dirty: false };
 }
 
 // link notes an entry of work on a todo, which is named as here or as there.
@@ -124,7 +159,7 @@ export function receive(docs, owner) {
     const known = new Map(all.filter((t) => t.serverId).map((t) => [t.serverId, t]));
     const listed = new Set(docs.map((d) => d.id));
     return {
-      put: docs.filter((d) => !known.get(d.id)?.dirty).map((d) => fromApi(d, owner, known.get(d.id))),
+      put: docs.map((d) => fromApi(d, owner, known.get(d.id))),
       remove: all.filter((t) => t.serverId && t.owner === owner && !t.dirty && !t.deleted && !listed.has(t.serverId)).map((t) => t.id),
     };
   });
@@ -134,9 +169,22 @@ export function receive(docs, owner) {
 export function heard(change, owner) {
   return todos.revise((all) => {
     const known = all.find((t) => t.serverId === change.id);
-    if (known?.dirty) return {};
-    if (change.op === "deleted" || !change.doc) return known ? { put: [{ ...known, deleted: true }] } : {};
-    return { put: [fromApi(change.doc, owner, known)] };
+    if (change.op !== "deleted" && change.doc) return { put: [fromApi(change.doc, owner, known)] };
+    return known ? { put: [merged(known, { ...(known.known ?? known), deleted: true })] } : {};
+  });
+}
+
+// refused lists the todos that the api does not take as they are.
+export async function refused() {
+  return (await todos.all()).filter((t) => ours(t) && t.refused);
+}
+
+// dismiss gives up what the api does not take: the todo is as the api has it.
+export function dismiss(id) {
+  return todos.update(id, (t) => {
+    if (!t?.refused) return t;
+    const { refused: _, ...rest } = t;
+    return t.known ? { ...rest, ...t.known, dirty: false } : null;
   });
 }
 
