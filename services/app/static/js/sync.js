@@ -13,6 +13,7 @@ import * as todolist from "./todolist.js";
 import * as todos from "./todos.js";
 import { iso } from "./timer.js";
 
+const openTime = 3000; // for the event stream, before a pull does without it
 const horizon = 35 * 86_400_000; // how far back entries are kept for offline use
 
 let chain = Promise.resolve(); // pushes, pulls and events, one at a time
@@ -22,6 +23,7 @@ let retry = 0; // the timeout of the next push, 0 when none is due
 let pulledFor = null; // the user whose data has been pulled
 let events = null;
 let eventsFor = null; // the user whose events they are
+let mayPull = false; // the stream of that user is open, or has had its time to open
 
 // run makes this tab the leader once no other is.
 export function run() {
@@ -69,7 +71,7 @@ async function exchange() {
   const user = account.me();
   if (!user) {
     hangUp();
-    pulledFor = null;
+    pulledFor = eventsFor = null;
     return;
   }
   if (!navigator.onLine) return;
@@ -78,11 +80,11 @@ async function exchange() {
     return;
   }
   await push(user);
-  if (pulledFor !== user.id) {
+  listen(user);
+  if (mayPull && pulledFor !== user.id) {
     await pull(user);
     pulledFor = user.id;
   }
-  listen(user);
   failures = notBefore = 0;
 }
 
@@ -136,17 +138,31 @@ async function adopt(user, timer, measured = ahead) {
 function listen(user) {
   if (events && eventsFor === user.id) return;
   hangUp();
+  if (eventsFor !== user.id) mayPull = false;
   const source = new EventSource("/api/events");
   events = source;
   eventsFor = user.id;
+  // Of what changes during a pull the stream alone tells, so a pull counts that
+  // has begun with the stream open.
+  const pullAnew = () => {
+    if (events !== source) return;
+    mayPull = true;
+    pulledFor = null;
+    return exchange();
+  };
+  source.addEventListener("open", () => serially(pullAnew), { once: true });
+  setTimeout(() => source.readyState === EventSource.CONNECTING && serially(pullAnew), openTime);
   source.addEventListener("change", (event) => serially(() => apply(JSON.parse(event.data), user)));
-  source.addEventListener("reset", () => serially(() => pull(user)));
+  source.addEventListener("reset", () => serially(pullAnew));
   source.addEventListener("error", () => {
     // It reconnects by itself, and resumes, unless the answer was a refusal.
     if (source.readyState !== EventSource.CLOSED || events !== source) return;
     hangUp();
-    pulledFor = null; // events were missed
-    serially(() => Promise.reject(new Unreachable("the event stream was refused", 0)));
+    serially(() => {
+      mayPull = true;
+      pulledFor = null; // events were missed
+      throw new Unreachable("the event stream was refused", 0);
+    });
   });
 }
 
@@ -165,9 +181,9 @@ async function apply(change, user) {
 // got yet: that waits for the same user.
 export async function forget(user) {
   const known = (x) => x.owner === user.id;
-  await store.entries.revise((all) => ({ remove: all.filter((e) => known(e) && e.sent).map((e) => e.startedAt) }));
-  await store.todos.revise((all) => ({ remove: all.filter((t) => known(t) && !t.dirty).map((t) => t.id) }));
-}
   running.forget(user.id);
   tags.forget();
   todolist.forget();
+  await store.entries.revise((all) => ({ remove: all.filter((e) => known(e) && e.sent).map((e) => e.startedAt) }));
+  await store.todos.revise((all) => ({ remove: all.filter((t) => known(t) && !t.dirty).map((t) => t.id) }));
+}
