@@ -52,6 +52,9 @@ func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for name := range m {
 		allow = append(allow, name)
 	}
+	if _, ok := m[http.MethodGet]; ok {
+		allow = append(allow, http.MethodHead)
+	}
 	slices.Sort(allow)
 	w.Header().Set("Allow", strings.Join(allow, ", "))
 	fail(w, http.StatusMethodNotAllowed, "this address answers "+strings.Join(allow, ", "))

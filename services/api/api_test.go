@@ -142,7 +142,7 @@ func TestApi_WhoIsNotLoggedInGets401AsAProblem(t *testing.T) {
 func TestApi_WhatIsStoredCanBeReadChangedAndDeleted(t *testing.T) {
 	onEachPair(t, func(t *testing.T, s *site) {
 		v := visit(t, s.url, "ann")
-		status, header, doc := v.ask("POST", "/api/pomodoro", `{"type":"custom","minutes":40,"startedAt":"2026-03-01T10:00:00+02:00","tags":[" go "]}`)
+		status, header, doc := v.ask("POST", "/api/pomodoro", `{"type":"custom","minutes":40.0,"startedAt":"2026-03-01T10:00:00+02:00","tags":[" go "]}`)
 		if status != 201 || doc["startedAt"] != "2026-03-01T08:00:00Z" || fmt.Sprint(doc["tags"]) != "[go]" {
 			t.Fatalf("POST = %d %v", status, doc)
 		}
@@ -154,6 +154,7 @@ func TestApi_WhatIsStoredCanBeReadChangedAndDeleted(t *testing.T) {
 			t.Errorf("PATCH = %v", got)
 		}
 		v.says("PATCH", at, `{"minutes":100}`, 422)
+		v.says("PATCH", at, `{"minutes":40.5}`, 422)
 		v.says("DELETE", at, "", 204)
 		v.says("GET", at, "", 404)
 		v.says("DELETE", at, "", 404)
@@ -408,7 +409,7 @@ func TestApi_WrongAddressesAndMethodsAreProblemsToo(t *testing.T) {
 		for _, path := range []string{"/api", "/auth", "/api/nothing", "/auth/github"} {
 			v.says("GET", path, "", 404)
 		}
-		if status, header, _ := v.ask("PUT", "/api/pomodoro", "{}"); status != 405 || header.Get("Allow") != "GET, POST" {
+		if status, header, _ := v.ask("PUT", "/api/pomodoro", "{}"); status != 405 || header.Get("Allow") != "GET, HEAD, POST" {
 			t.Errorf("PUT = %d, Allow %q", status, header.Get("Allow"))
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -65,6 +66,22 @@ func take[T any](d *document, name string, into *T, want string) {
 	*into = value
 }
 
+// whole is an integer as JSON Schema has it: 25.0 is 25.
+type whole int
+
+// UnmarshalJSON refuses what has a fraction or is no number.
+func (w *whole) UnmarshalJSON(raw []byte) error {
+	var n float64
+	if err := json.Unmarshal(raw, &n); err != nil {
+		return err
+	}
+	if n != math.Trunc(n) || math.Abs(n) > math.MaxInt32 {
+		return fmt.Errorf("%s is not a whole number", raw)
+	}
+	*w = whole(n)
+	return nil
+}
+
 // done returns everything that is wrong: the fields that nobody took, and what
 // check found in those that could be read at all.
 func (d *document) done(check fields) error {
@@ -89,7 +106,7 @@ func mergePomodoro(p store.Pomodoro, raw []byte) (store.Pomodoro, error) {
 		return p, err
 	}
 	take(d, "type", &p.Type, "pomodoro, break or custom")
-	take(d, "minutes", &p.Minutes, "a whole number")
+	take(d, "minutes", (*whole)(&p.Minutes), "a whole number")
 	take(d, "startedAt", &p.StartedAt, "a time as in RFC 3339")
 	take(d, "cancelledAt", &p.CancelledAt, "a time as in RFC 3339, or null")
 	take(d, "tags", &p.Tags, "a list of texts")
@@ -229,7 +246,7 @@ func readTimerDocument(raw []byte) (*store.Timer, error) {
 	}
 	var p store.Pomodoro // what it will be when it rings
 	take(d, "type", &p.Type, "pomodoro, break or custom")
-	take(d, "minutes", &p.Minutes, "a whole number")
+	take(d, "minutes", (*whole)(&p.Minutes), "a whole number")
 	take(d, "startedAt", &p.StartedAt, "a time as in RFC 3339")
 	take(d, "tags", &p.Tags, "a list of texts")
 	take(d, "todo", &p.Todo, "the id of a todo, or null")

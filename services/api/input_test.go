@@ -72,6 +72,7 @@ func TestInput_WrongQueriesNameTheParameter(t *testing.T) {
 			"day=2026-2-3":                        "day",
 			"day=-2026-02-03":                     "day",
 			"day=2026-02-01&tz=Local":             "tz",
+			"day=2026-02-01&tz=localtime":         "tz",
 			"day=2026-02-01&tz=Mars":              "tz",
 			"day=2026-02-01&tz=%00":               "tz",
 			"day=2026-02-01&tz=/etc/passwd":       "tz",

@@ -93,9 +93,11 @@ func parseCursor(v string) (time.Time, error) {
 	return time.UnixMilli(ms), nil
 }
 
-// loadZone refuses "Local": the server's zone is nobody's.
+// loadZone refuses "Local", "localtime" and "posixrules": the server's zone is
+// nobody's.
 func loadZone(name string) (*time.Location, error) {
-	if strings.EqualFold(name, "local") {
+	switch strings.ToLower(name) {
+	case "local", "localtime", "posixrules":
 		name = "not a zone"
 	}
 	return time.LoadLocation(name)
