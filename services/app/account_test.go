@@ -2,7 +2,11 @@ package main
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
+
+	"github.com/chromedp/cdproto/fetch"
+	"github.com/chromedp/cdproto/network"
 
 	"pomodoro.cc/services/internal/contract"
 )
@@ -143,5 +147,34 @@ func TestAccount_ATimerThatASessionsEndKeptFromTheApiWaitsForItsOwner(t *testing
 	contract.Until(t, "it is the entry of its owner", func() bool { return len(p.items("/api/pomodoro")) == 1 })
 	if got := p.items("/api/pomodoro")[0]; got["tags"].([]any)[0] != "secret" {
 		t.Errorf("the owner has %v", got)
+	}
+}
+
+func TestAccount_AnEntryThatWaitsKeepsItsTodoThroughALogout(t *testing.T) {
+	p := visit(t, theSite(t), "/")
+	p.pardons("503")
+	p.pardons("401")
+	p.logsIn("waits")
+	p.hasTodos("write")
+	contract.Until(t, "the todo is stored", func() bool { return len(p.items("/api/todos")) == 1 })
+	var away atomic.Bool
+	away.Store(true)
+	p.meets(func(r *network.Request) *fetch.FulfillRequestParams {
+		if r.Method == "POST" && away.Load() {
+			return says(503, "")
+		}
+		return nil
+	}, "*/api/pomodoro")
+	p.click("#todos li .todo-focus")
+	p.press("\x1b")
+	p.works(1)
+	p.click("#logout")
+	p.shows("#logins a", "Log in")
+	p.listed()
+	away.Store(false)
+	p.logsIn("waits")
+	contract.Until(t, "the entry is stored", func() bool { return len(p.items("/api/pomodoro")) == 1 })
+	if entry, todo := p.items("/api/pomodoro")[0], p.items("/api/todos")[0]; entry["todo"] != todo["id"] {
+		t.Errorf("the entry is for %v, the todo is %v", entry["todo"], todo["id"])
 	}
 }

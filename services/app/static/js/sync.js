@@ -178,12 +178,13 @@ async function apply(change, user) {
 }
 
 // forget removes a user's data from this browser, but for what the api has not
-// got yet: that waits for the same user.
+// got yet: that waits for the same user, with the todos that it is for.
 export async function forget(user) {
   const known = (x) => x.owner === user.id;
   running.forget(user.id);
   tags.forget();
   todolist.forget();
   await store.entries.revise((all) => ({ remove: all.filter((e) => known(e) && e.sent).map((e) => e.startedAt) }));
-  await store.todos.revise((all) => ({ remove: all.filter((t) => known(t) && !t.dirty).map((t) => t.id) }));
+  const named = new Set((await store.entries.all()).filter(known).map((e) => e.todo));
+  await store.todos.revise((all) => ({ remove: all.filter((t) => known(t) && !t.dirty && !named.has(t.id)).map((t) => t.id) }));
 }
