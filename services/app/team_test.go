@@ -2,6 +2,8 @@ package main
 
 import (
 	"testing"
+
+	"github.com/chromedp/cdproto/page"
 )
 
 func TestTeam_EverybodyInTheRoomSeesOneTimerAndWhoIsThere(t *testing.T) {
@@ -36,6 +38,40 @@ func TestTeam_TheRoomComesBackByItselfAfterTheApiRestarts(t *testing.T) {
 		t.Errorf("%v s are left, before the restart %v", after, before)
 	}
 	p.hides("#team-status:not(:empty)")
+}
+
+// tampered lets a test take the page's connection to a room away, with away, and
+// close each at once as the api closes one to a full room, with full.
+const tampered = `window.WebSocket = class extends WebSocket {
+	constructor(url) {
+		super(window.away ? url + "/nowhere" : url);
+		window.socket = this;
+		if (window.full) queueMicrotask(() => this.dispatchEvent(new CloseEvent("close", { code: 1013 })));
+	}
+};`
+
+func TestTeam_WhatWasPressedLongAgoWithoutAConnectionIsNotDoneAndThatIsSaid(t *testing.T) {
+	p := visit(t, theSite(t), "/")
+	p.pardons("WebSocket connection to")
+	call(p, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: tampered})
+	p.open("/team/late")
+	p.sees(`document.querySelectorAll("#team-people li").length === 1`)
+	eval[bool](p, `(window.away = true, socket.close(), true)`)
+	p.sees(`socket.url.endsWith("nowhere")`)
+	p.click("#team-starts button:nth-child(1)")
+	eval[bool](p, `((now) => { Date.now = () => now.call(Date) + 10000; window.away = false; return true; })(Date.now)`)
+	p.shows("#notice", "was not sent")
+	p.write("#my-name", "Back")
+	p.shows("#team-people", "Back")
+	p.hides("#team-stop")
+}
+
+func TestTeam_AFullRoomSaysThatItIs(t *testing.T) {
+	p := visit(t, theSite(t), "/")
+	p.pardons("WebSocket connection to")
+	call(p, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: tampered + `window.full = true;`})
+	p.open("/team/full")
+	p.shows("#team-status", "The room is full")
 }
 
 // leftInRoom is the room's digits in seconds.

@@ -3,7 +3,7 @@
 
 import { deliver } from "./channel.js";
 import { at, make, text } from "./dom.js";
-import { announce } from "./notice.js";
+import { announce, say } from "./notice.js";
 import { pause } from "./request.js";
 import { set, settings } from "./settings.js";
 import * as sound from "./sound.js";
@@ -11,13 +11,15 @@ import { digits, remaining, spoken } from "./timer.js";
 import { go } from "./views.js";
 
 const patience = 3000; // a shorter break is nobody's concern
+const fresh = 5000; // what was pressed before that is not what the room needs now
+const full = 1013; // the api's close code for a room that nobody can enter now
 
 let room = null;
 let socket = null;
 let failures = 0;
 let waiting = 0;
 let overdue = 0;
-let unsent = []; // what was pressed while there was no socket
+let unsent = []; // what was pressed while there was no socket, and when
 let timer = null; // with startedAt by our own clock
 let ended = true; // the end of timer has been rung
 
@@ -55,22 +57,29 @@ function connect() {
   socket = opened;
   opened.addEventListener("open", () => {
     if (settings.name) send({ type: "hello", name: settings.name });
-    for (const message of unsent.splice(0)) send(message);
+    const pressed = unsent.splice(0);
+    const still = pressed.filter(({ at }) => Date.now() - at < fresh);
+    for (const { message } of still) send(message);
+    if (still.length < pressed.length) say("There was no connection: what you pressed was not sent.");
   });
   opened.addEventListener("message", (event) => {
     if (socket === opened) hear(JSON.parse(event.data));
   });
-  opened.addEventListener("close", () => {
+  opened.addEventListener("close", (event) => {
     if (socket !== opened) return;
     socket = null;
     waiting = setTimeout(connect, pause(failures++));
-    overdue ||= setTimeout(() => text(at("team-status"), "Connecting again…"), patience);
+    if (event.code === full) {
+      clearTimeout(overdue);
+      overdue = 0;
+      text(at("team-status"), "The room is full. You come in when somebody leaves.");
+    } else overdue ||= setTimeout(() => text(at("team-status"), "Connecting again…"), patience);
   });
 }
 
 function send(message) {
   if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
-  else if (message.type !== "hello") unsent = [...unsent, message].slice(-2);
+  else if (message.type !== "hello") unsent = [...unsent, { message, at: Date.now() }].slice(-2);
 }
 
 function hear(state) {
