@@ -178,3 +178,11 @@ func TestAccount_AnEntryThatWaitsKeepsItsTodoThroughALogout(t *testing.T) {
 		t.Errorf("the entry is for %v, the todo is %v", entry["todo"], todo["id"])
 	}
 }
+
+func TestAccount_ALoginInAnotherTabIsSeenToo(t *testing.T) {
+	p := visit(t, theSite(t), "/")
+	p.shows("#logins a", "Log in")
+	eval[bool](p, `document.querySelector("#logins a").dispatchEvent(new MouseEvent("auxclick", { button: 1 }))`) // the middle one opens a tab
+	p.another("/auth/fake?user=middle").shows("#user", "middle")
+	p.shows("#user", "middle")
+}

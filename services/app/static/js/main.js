@@ -95,7 +95,7 @@ let offered = null;
 function offerLogins() {
   offered ??= account.providers().then((list) => {
     at("logins").replaceChildren(...list.map((name) =>
-      make("a", { className: "button", href: `/auth/${name}`, onclick: account.beginLogin }, `Log in with ${names[name] ?? name}`)));
+      make("a", { className: "button", href: `/auth/${name}`, onclick: account.beginLogin, onauxclick: account.beginLogin, oncontextmenu: account.beginLogin }, `Log in with ${names[name] ?? name}`)));
     at("login-offer").hidden = list.length === 0;
     if (list.length === 0) offered = null;
   });
