@@ -186,3 +186,18 @@ func TestAccount_ALoginInAnotherTabIsSeenToo(t *testing.T) {
 	p.another("/auth/fake?user=middle").shows("#user", "middle")
 	p.shows("#user", "middle")
 }
+
+func TestAccount_AnEntryThatAnotherDeviceMovesIsNotThereTwice(t *testing.T) {
+	p := visit(t, theSite(t), "/")
+	p.logsIn("moves")
+	entry := p.asks("POST", "/api/pomodoro", `{"type":"break","minutes":5,"startedAt":"2026-03-01T10:00:00Z"}`)
+	starts := func(hour string) func() bool {
+		return func() bool {
+			kept := p.stored("entries")
+			return len(kept) == 1 && kept[0]["startedAt"] == "2026-03-01T"+hour+":00:00.000Z"
+		}
+	}
+	contract.Until(t, "the entry is here", starts("10"))
+	p.asks("PATCH", "/api/pomodoro/"+entry["id"].(string), `{"startedAt":"2026-03-01T11:00:00Z"}`)
+	contract.Until(t, "it is where it was moved to, and there alone", starts("11"))
+}

@@ -75,11 +75,12 @@ export function receive(docs, since, owner) {
   }));
 }
 
-// heard applies a change that another tab or device has made.
-export async function heard(change, owner) {
-  if (change.op !== "deleted" && change.doc) {
-    await entries.update(iso(Date.parse(change.doc.startedAt)), (e) => (e && !e.sent ? e : fromApi(change.doc, owner)));
-    return;
-  }
-  await entries.revise((known) => ({ remove: known.filter((e) => e.id === change.id).map((e) => e.startedAt) }));
+// heard applies a change that another tab or device has made. It may have moved
+// the start, which is the key here; an entry that waits stays.
+export function heard(change, owner) {
+  const doc = change.op !== "deleted" && change.doc ? fromApi(change.doc, owner) : null;
+  return entries.revise((known) => ({
+    put: doc && !known.some((e) => e.startedAt === doc.startedAt && !e.sent) ? [doc] : [],
+    remove: known.filter((e) => e.id === change.id).map((e) => e.startedAt),
+  }));
 }
