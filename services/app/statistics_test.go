@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp/kb"
 
 	"pomodoro.cc/services/internal/contract"
@@ -111,4 +112,19 @@ func TestStatistics_OfTheApiAndOfTheBrowserAreTheSame(t *testing.T) {
 	if remote := read(); remote != local {
 		t.Errorf("the browser says:\n%s\nthe api says:\n%s", local, remote)
 	}
+}
+
+func TestStatistics_ADayOf23HoursHasItsHoursWhereTheyAre(t *testing.T) {
+	p := visit(t, theSite(t), "/")
+	call(p, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Europe/Rome"})
+	eval[bool](p, `new Promise((done) => {
+		indexedDB.open("pomodoro").onsuccess = ({ target: { result: db } }) => {
+			const tx = db.transaction("entries", "readwrite");
+			tx.objectStore("entries").add({ startedAt: "2026-03-29T04:00:00.000Z", type: "pomodoro", minutes: 25, tags: [], distractions: [], key: "dst", owner: null, sent: false });
+			tx.oncomplete = () => { db.close(); done(true); };
+		};
+	})`)
+	p.open("/statistics?day=2026-03-29")
+	p.shows("#entries", "06:00–06:25")
+	p.sees(`document.querySelector("#day-figure rect").getAttribute("x") === [...document.querySelectorAll("#day-figure text")].find((e) => e.textContent === "06:00").getAttribute("x")`)
 }

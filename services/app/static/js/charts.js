@@ -23,12 +23,13 @@ export function timeline(entries, day) {
     bar.append(draw("title", {}, entryName(e)));
     return bar;
   });
+  const place = (hour) => ((startOf(day, hour) - from) * scale).toFixed(1); // a day may have 23 or 25 hours
   const hours = [0, 6, 12, 18, 24].map((hour) => {
-    const x = (hour * width) / 24;
+    const x = place(hour);
     const anchor = hour === 0 ? "start" : hour === 24 ? "end" : "middle";
     return draw("text", { x, y: 68, "text-anchor": anchor }, `${String(hour).padStart(2, "0")}:00`);
   });
-  const grid = Array.from({ length: 25 }, (_, hour) => draw("line", { class: hour % 6 ? "hour" : "quarter", x1: (hour * width) / 24, x2: (hour * width) / 24, y1: 4, y2: 52 }));
+  const grid = Array.from({ length: 25 }, (_, hour) => draw("line", { class: hour % 6 ? "hour" : "quarter", x1: place(hour), x2: place(hour), y1: 4, y2: 52 }));
   const work = entries.filter(isWork);
   const label = `The day: ${count(work.length, "entry of work", "entries of work")}, ${count(entries.length - work.length, "break")}`;
   return draw("svg", { class: "timeline", viewBox: `0 0 ${width} 72`, role: "img", "aria-label": label }, ...grid, ...bars, ...hours);

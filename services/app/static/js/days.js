@@ -8,10 +8,11 @@ export function dayOf(ms) {
   return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())}`;
 }
 
-// startOf is the first moment of a day, also where the clock skips midnight.
-export function startOf(day) {
+// startOf is the first moment of a day, or of an hour of it, also where the clock
+// skips midnight.
+export function startOf(day, hour = 0) {
   const [year, month, date] = day.split("-").map(Number);
-  return new Date(year, month - 1, date).getTime();
+  return new Date(year, month - 1, date, hour).getTime();
 }
 
 export function shift(day, days) {
