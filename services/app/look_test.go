@@ -116,9 +116,9 @@ const lowContrast = `(() => {
 	for (const e of top.querySelectorAll("*")) {
 		const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()) || (e.tagName === "INPUT" && (e.value || e.placeholder));
 		if (!own || !e.checkVisibility() || e.matches(":disabled, .unseen, .skip, option, noscript, [aria-hidden=true]")) continue;
-		const style = getComputedStyle(e);
-		const text = colour(e.namespaceURI.endsWith("svg") ? style.fill : style.color);
+		const style = getComputedStyle(e, e.tagName === "INPUT" && !e.value ? "::placeholder" : null);
 		const ground = behind(e);
+		const text = colour(e.namespaceURI.endsWith("svg") ? style.fill : style.color).map((v, i) => v * style.opacity + ground[i] * (1 - style.opacity));
 		const [a, b] = [light(text), light(ground)].sort((x, y) => y - x);
 		const ratio = (a + 0.05) / (b + 0.05);
 		const size = parseFloat(style.fontSize);
