@@ -2,6 +2,7 @@ package swap
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,10 +10,16 @@ import (
 	"pomodoro.cc/gateway/upstream"
 )
 
-// begins orders a swap of app to the target at url, which nobody attends to.
+// begins a swap of app to the target at url, which nobody attends to.
 func begins(t *testing.T, app *Service, version string, build int64, url string) *Swap {
 	t.Helper()
-	w, err := app.Begin(Order{Targets: []Spec{{URL: url}}, Version: version, Build: build, Unattended: true})
+	return orders(t, app, Order{Targets: []Spec{{URL: url}}, Version: version, Build: build, Unattended: true})
+}
+
+// orders begins a swap of app.
+func orders(t *testing.T, app *Service, o Order) *Swap {
+	t.Helper()
+	w, err := app.Begin(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,5 +127,22 @@ func TestBegin_TheSameBuildWithOtherTargetsIsAnotherOrder(t *testing.T) {
 		}
 		held.Leave(upstream.Answered)
 		ended(w)
+	})
+}
+
+func TestConclude_ANewVersionThatDiedDuringTheDrainIsNoSuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, app := serving(t, planned(Plan{Drain: Duration(time.Minute)}))
+		late := visits(t, app, "http://old")
+		w := begins(t, app, "v2", 2, "http://new")
+		synctest.Wait() // it drains
+		app.Slot.SetHealth(app.Slot.Pool().Targets[0], upstream.Down, errors.New("gone"))
+		late.Leave(upstream.Answered)
+		if r := ended(w); r.Result != Lost || r.Exit != 5 || !strings.Contains(r.Text, "none of its targets can be reached") {
+			t.Errorf("%s, exit %d: %s", r.Result, r.Exit, r.Text)
+		}
+		if r := ended(orders(t, app, Order{Rollback: true, Unattended: true})); r.Result != Done || r.Targets[0] != "http://old" {
+			t.Errorf("rollback: %s to %v: %s", r.Result, r.Targets, r.Text)
+		}
 	})
 }

@@ -179,7 +179,7 @@ const (
 	Cancelled    Result = "cancelled"     // 1; nothing was changed
 	NeverHealthy Result = "never_healthy" // 3; the old targets serve
 	RolledBack   Result = "rolled_back"   // 4
-	Lost         Result = "lost"          // 5; swapped, but requests were cut or lost
+	Lost         Result = "lost"          // 5; swapped, but requests were cut or lost, or no new target is left
 	Refused      Result = "refused"       // 6; 2 when the order itself is wrong
 	Interrupted  Result = "interrupted"   // 8; the gateway ended during the swap
 )

@@ -364,6 +364,8 @@ func (w *Swap) conclude() {
 	switch {
 	case w.report.Verdict != nil:
 		w.result(RolledBack, w.report.Verdict.Why)
+	case !w.fresh.Fit():
+		w.result(Lost, fmt.Sprintf("%s is published, but none of its targets can be reached any more; while the old ones are there, rollback leads back to them", w.order.Version))
 	case lost > 0:
 		w.result(Lost, fmt.Sprintf("%s serves, but %d requests were cut or lost", w.order.Version, lost))
 	case w.beside:
