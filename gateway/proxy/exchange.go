@@ -83,7 +83,7 @@ func fromContext(ctx context.Context) *Exchange {
 // Record returns w, but counting what Sent tells, and puts a body that counts
 // what Received tells in place of r's. Once for each Exchange.
 func (x *Exchange) Record(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
-	x.out = writer{ResponseWriter: w, x: x}
+	x.out = writer{ResponseWriter: w, x: x, major: r.ProtoMajor}
 	if r.Body != http.NoBody {
 		x.in.ReadCloser = r.Body
 		r.Body = &x.in
@@ -122,13 +122,20 @@ func (x *Exchange) Received() int64 { return x.in.n.Load() }
 // received counts what a visitor sent. Another goroutine may still be reading
 // when the answer is done.
 type received struct {
-	io.ReadCloser
-	n atomic.Int64
+	io.ReadCloser // nil: there is no body
+	n             atomic.Int64
+	whole         atomic.Bool // its end was read
 }
 
 // Read counts.
 func (b *received) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.n.Add(int64(n))
+	if err == io.EOF {
+		b.whole.Store(true)
+	}
 	return n, err
 }
+
+// unread tells whether there is more to come, as far as is known.
+func (b *received) unread() bool { return b.ReadCloser != nil && !b.whole.Load() }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"net/http"
+	"strings"
 )
 
 // writer is the one wrapper between the server and the steps. It counts, knows
@@ -11,6 +12,7 @@ import (
 type writer struct {
 	http.ResponseWriter
 	x      *Exchange
+	major  int // of the visitor's HTTP
 	status int
 	bytes  int64
 	behind bool // something was written that the visitor may not have yet
@@ -23,8 +25,20 @@ func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w *writer) WriteHeader(status int) {
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status, w.behind = status, true
+		if w.major == 1 && w.x.in.unread() {
+			w.last()
+		}
 	}
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// last makes an answer that begins before the request's body has ended the last one
+// of its connection: net/http would read the rest before it writes anything. A body
+// beyond a limit is how it is told, for then it also leaves the visitor time to read
+// the answer before bytes that nobody reads reset the connection (RFC 9112 9.6).
+func (w *writer) last() {
+	beyond := http.MaxBytesReader(w.ResponseWriter, io.NopCloser(strings.NewReader("x")), 0)
+	beyond.Read(make([]byte, 1)) // fails, and has told
 }
 
 // Write counts.
