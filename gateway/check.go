@@ -10,8 +10,9 @@ import (
 
 // Load reads a routes.yaml as a gateway does at its start, at a reload and at a
 // takeover: by the rules of config, and by those of the packages that config does
-// not know. The error is config.Problems, everything that is wrong.
-func Load(path string) (*config.File, error) {
+// not know. The error is config.Problems, everything that is wrong; beside the file
+// is the text that it was read from.
+func Load(path string) (*config.File, []byte, error) {
 	return config.Load(path, routable)
 }
 

@@ -93,7 +93,7 @@ func New(o Options) (_ *Gateway, err error) {
 	if o.Stdout == nil {
 		o.Stdout = io.Discard
 	}
-	file, err := Load(o.ConfigPath)
+	file, source, err := Load(o.ConfigPath)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func New(o Options) (_ *Gateway, err error) {
 	}
 	g.services = swap.NewServices(journal, o.Log, g.swapped)
 	g.services.Alone = g.alone
-	if err := g.adopt(file); err != nil {
+	if err := g.adopt(file, source); err != nil {
 		return nil, err
 	}
 	if err := g.remember(); err != nil {

@@ -94,9 +94,9 @@ func (g *Gateway) Reload(ctx context.Context) error {
 	g.reloading.Lock()
 	defer g.reloading.Unlock()
 	g.reopenLog()
-	file, err := Load(g.options.ConfigPath)
+	file, source, err := Load(g.options.ConfigPath)
 	if err == nil {
-		err = g.change(ctx, file)
+		err = g.change(ctx, file, source)
 	}
 	status := &admin.ReloadStatus{At: time.Now(), OK: err == nil}
 	if err != nil {
@@ -113,7 +113,7 @@ func (g *Gateway) Reload(ctx context.Context) error {
 
 // change puts a file in force: what changed in targets goes through the swap
 // path, and until everything is proven nothing has changed.
-func (g *Gateway) change(ctx context.Context, file *config.File) error {
+func (g *Gateway) change(ctx context.Context, file *config.File, source []byte) error {
 	if keys := nextStart(file, g.now.Load().file); len(keys) > 0 {
 		g.faults.Warn("some of what changed applies at the next start", "keys", keys)
 	}
@@ -121,7 +121,7 @@ func (g *Gateway) change(ctx context.Context, file *config.File) error {
 	if err != nil {
 		return err
 	}
-	err = g.services.Reload(ctx, "routes.yaml", g.desired(file), func(services map[string]*swap.Service) error { return g.publish(file, services) })
+	err = g.services.Reload(ctx, "routes.yaml", g.desired(file), func(services map[string]*swap.Service) error { return g.publish(file, source, services) })
 	if err != nil {
 		place.Close()
 		return err
@@ -153,7 +153,7 @@ func nextStart(a, b *config.File) (keys []string) {
 }
 
 // adopt takes the first file.
-func (g *Gateway) adopt(file *config.File) error {
+func (g *Gateway) adopt(file *config.File, source []byte) error {
 	if err := g.services.Adopt(g.desired(file)); err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (g *Gateway) adopt(file *config.File) error {
 	}
 	g.metrics.Reloaded(true, time.Now())
 	g.lastReload.Store(&admin.ReloadStatus{At: time.Now(), OK: true})
-	return g.publish(file, services)
+	return g.publish(file, source, services)
 }
 
 // desired is what a file says of its services, in the words of the swap path.
@@ -213,11 +213,7 @@ func checkOf(h config.Health) health.Check {
 
 // publish puts the file in force. Nothing in it can fail but the making of the
 // table, which comes first.
-func (g *Gateway) publish(file *config.File, services map[string]*swap.Service) error {
-	source, err := os.ReadFile(g.options.ConfigPath)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", g.options.ConfigPath, err)
-	}
+func (g *Gateway) publish(file *config.File, source []byte, services map[string]*swap.Service) (err error) {
 	next := &snapshot{file: file, source: source, numbers: map[*proxy.Route]*metrics.Route{}, unrouted: g.metrics.Route("", "")}
 	names := make([]string, 0, len(services))
 	for name, s := range services {

@@ -31,7 +31,7 @@ func takeoverSocket(file *config.File) string { return filepath.Join(file.StateD
 // listeners. nil and no error: none runs, and there is nothing to take over. A
 // gateway that is in the middle of a swap is asked again until ctx ends.
 func TakeOver(ctx context.Context, configPath string) (*takeover.Handover, error) {
-	file, err := Load(configPath)
+	file, _, err := Load(configPath)
 	if err != nil {
 		return nil, err
 	}

@@ -38,7 +38,7 @@ func read(t *testing.T, path string) []byte {
 func TestLoad_EveryProblemIsSaidAtItsPlace(t *testing.T) {
 	for _, path := range files(t, "testdata/bad/*.yaml") {
 		t.Run(filepath.Base(path), func(t *testing.T) {
-			_, err := gateway.Load(path)
+			_, _, err := gateway.Load(path)
 			if err == nil {
 				t.Fatal("the file was taken")
 			}
@@ -52,7 +52,7 @@ func TestLoad_EveryProblemIsSaidAtItsPlace(t *testing.T) {
 
 func TestLoad_GoodFilesAreTaken(t *testing.T) {
 	for _, path := range files(t, "testdata/good/*.yaml") {
-		if _, err := gateway.Load(path); err != nil {
+		if _, _, err := gateway.Load(path); err != nil {
 			t.Error(err)
 		}
 	}

@@ -51,14 +51,16 @@ type Fault struct {
 	Beside  []any // the other one, of two that exclude each other; nil: there is none
 }
 
-// Load reads a file with the variables of the environment, and holds it to our own
-// rules and more. The error is always Problems.
-func Load(path string, more ...Rule) (*File, error) {
+// Load reads a file with the variables of the environment, holds it to our own
+// rules and more, and returns beside it the text that it was read from. The error
+// is always Problems.
+func Load(path string, more ...Rule) (*File, []byte, error) {
 	src, err := read(path)
 	if err != nil {
-		return nil, Problems{{File: path, Line: 1, Column: 1, Message: err.Error()}}
+		return nil, nil, Problems{{File: path, Line: 1, Column: 1, Message: err.Error()}}
 	}
-	return Parse(path, src, os.LookupEnv, more...)
+	file, err := Parse(path, src, os.LookupEnv, more...)
+	return file, src, err
 }
 
 // largest is more than a hundred thousand routes take.

@@ -16,7 +16,7 @@ func checkCommand() *cobra.Command {
 		Example: "  pomodoro-main check routes.yaml\n  pomodoro-main check --json routes.yaml"}
 	asJSON := c.Flags().Bool("json", false, "the problems as a JSON list")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		file, err := gateway.Load(args[0])
+		file, _, err := gateway.Load(args[0])
 		var problems config.Problems
 		if err != nil && !errors.As(err, &problems) {
 			return err

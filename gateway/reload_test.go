@@ -1,0 +1,51 @@
+package gateway_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"pomodoro.cc/gateway/gatewaytest"
+)
+
+// oneService is a file whose swaps have no watch.
+func oneService(target *gatewaytest.Upstream, more string) string {
+	return strings.Replace(gatewaytest.Service("app", target), "targets:", "swap: {watch: 0s"+more+"}\n    targets:", 1)
+}
+
+// saved writes the file again and again until the watch is in place and it is tried.
+func saved(t *testing.T, gw *gatewaytest.Gateway, file string, target *gatewaytest.Upstream) {
+	t.Helper()
+	gatewaytest.Eventually(t, "the save is noticed", func() bool {
+		gw.Writes(file)
+		return strings.Contains(gw.Logs.String(), "checking "+target.URL)
+	})
+}
+
+func serves(t *testing.T, gw *gatewaytest.Gateway, name string) {
+	t.Helper()
+	gatewaytest.Eventually(t, name+" serves", func() bool { _, got := gw.Get("/"); return got == name })
+}
+
+func TestReload_ASaveDuringAProofIsPutInForceAfterIt(t *testing.T) {
+	old, next, third := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next"), gatewaytest.NewUpstream(t, "third")
+	next.FallsIll()
+	third.FallsIll()
+	gw := gatewaytest.Start(t, oneService(old, ""))
+	saved(t, gw, oneService(next, ""), next)
+	gw.Writes(oneService(third, ""))
+	next.Recovers()
+	serves(t, gw, "next")
+	gatewaytest.Eventually(t, "the second save is tried", func() bool { return strings.Contains(gw.Logs.String(), "checking "+third.URL) })
+	res, err := client(gw).Do(t.Context(), http.MethodGet, "/v1/config")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if b, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(b), next.URL) {
+		t.Errorf("the configuration in force is said to be %s, %v", b, err)
+	}
+	third.Recovers()
+	serves(t, gw, "third")
+}
