@@ -298,8 +298,8 @@ func (g *Gateway) watchFile(ctx context.Context) {
 		return
 	}
 	const settle = 150 * time.Millisecond // an editor writes more than once
-	var due <-chan time.Time
-	read := g.now.Load().source
+	due := time.After(0) // what was saved before the folder was watched
+	tried := g.now.Load().source
 	for {
 		select {
 		case <-ctx.Done():
@@ -315,12 +315,17 @@ func (g *Gateway) watchFile(ctx context.Context) {
 			g.faults.Warn("watching routes.yaml", "error", err)
 		case <-due:
 			due = nil
+			g.reloading.Lock() // what a reload under way puts in force counts
+			inForce := g.now.Load().source
+			g.reloading.Unlock()
 			now, err := os.ReadFile(g.options.ConfigPath)
-			if err != nil || string(now) == string(read) || string(now) == string(g.now.Load().source) {
-				continue // another file of the folder, or in force already
+			if err != nil || string(now) == string(tried) {
+				continue // another file of the folder
 			}
-			read = now
-			g.Reload(ctx) // says itself, in log, metric and status, what became of it
+			tried = now
+			if string(now) != string(inForce) {
+				g.Reload(ctx) // says itself, in log, metric and status, what became of it
+			}
 		}
 	}
 }

@@ -49,3 +49,23 @@ func TestReload_ASaveDuringAProofIsPutInForceAfterIt(t *testing.T) {
 	third.Recovers()
 	serves(t, gw, "third")
 }
+
+func TestReload_ASaveOfARefusedFileIsTriedAgainAfterAnother(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	next.FallsIll()
+	gw := gatewaytest.Start(t, oneService(old, ", patience: 300ms"))
+	file := oneService(next, ", patience: 300ms")
+	saved(t, gw, file, next)
+	gatewaytest.Eventually(t, "it is refused", func() bool { return !gw.Status().Reload.OK })
+	next.Recovers()
+	again := false
+	gatewaytest.Eventually(t, "it is tried again", func() bool { // the watch looks now and then, and sees either
+		if again = !again; again {
+			gw.Writes(oneService(old, ", patience: 300ms"))
+		} else {
+			gw.Writes(file)
+		}
+		_, got := gw.Get("/")
+		return got == "next"
+	})
+}
