@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -298,7 +299,7 @@ func (g *Gateway) watchFile(ctx context.Context) {
 		return
 	}
 	const settle = 150 * time.Millisecond // an editor writes more than once
-	due := time.After(0) // what was saved before the folder was watched
+	due := time.After(0)                  // what was saved before the folder was watched
 	tried := g.now.Load().source
 	for {
 		select {
@@ -323,8 +324,12 @@ func (g *Gateway) watchFile(ctx context.Context) {
 				continue // another file of the folder
 			}
 			tried = now
-			if string(now) != string(inForce) {
-				g.Reload(ctx) // says itself, in log, metric and status, what became of it
+			if string(now) == string(inForce) {
+				continue
+			}
+			// It says itself, in log, metric and status, what became of it.
+			if err := g.Reload(ctx); errors.Is(err, swap.ErrFrozen) {
+				tried, due = nil, time.After(time.Second) // the successor may leave without serving
 			}
 		}
 	}

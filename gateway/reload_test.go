@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"pomodoro.cc/gateway"
 	"pomodoro.cc/gateway/gatewaytest"
 )
 
@@ -68,4 +69,21 @@ func TestReload_ASaveOfARefusedFileIsTriedAgainAfterAnother(t *testing.T) {
 		_, got := gw.Get("/")
 		return got == "next"
 	})
+}
+
+func TestReload_ASaveWhileASuccessorStartsIsPutInForceWhenThatOneLeaves(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	gw := gatewaytest.Start(t, oneService(old, ""))
+	h, err := gateway.TakeOver(t.Context(), gw.Path)
+	if err != nil || h == nil {
+		t.Fatalf("%v, %v", h, err)
+	}
+	gatewaytest.Eventually(t, "the save is refused", func() bool {
+		gw.Writes(oneService(next, ""))
+		return strings.Contains(gw.Status().Reload.Error, "taking this gateway over")
+	})
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	serves(t, gw, "next")
 }

@@ -166,7 +166,8 @@ func (r *Refusal) Error() string { return r.Text }
 
 var errLeaving = &Refusal{Locked, "this gateway is about to stop; ask again when it is back"}
 
-var errFrozen = &Refusal{Locked, "another process is taking this gateway over; ask again in a moment"}
+// ErrFrozen refuses a swap or a reload between Freeze and Thaw.
+var ErrFrozen = &Refusal{Locked, "another process is taking this gateway over; ask again in a moment"}
 
 // Result is how a swap ended.
 type Result string

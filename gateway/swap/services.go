@@ -77,12 +77,12 @@ func (all *Services) Freeze() error {
 			return fmt.Errorf("swap %s of %s is under way", w.ID, s.Name)
 		}
 	}
-	all.frozen.Store(errFrozen)
+	all.frozen.Store(ErrFrozen)
 	return nil
 }
 
 // Thaw lets swaps begin again.
-func (all *Services) Thaw() { all.frozen.CompareAndSwap(errFrozen, nil) }
+func (all *Services) Thaw() { all.frozen.CompareAndSwap(ErrFrozen, nil) }
 
 // List returns the services by name.
 func (all *Services) List() []*Service {
