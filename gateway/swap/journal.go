@@ -126,16 +126,29 @@ func (j *Journal) before(name, version string) *Release {
 func (j *Journal) save(change func(*document)) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	next, err := j.write(change)
+	if err == nil {
+		j.doc = next
+	}
+	return err
+}
+
+// note is save for what has happened: when it cannot be written it is known here
+// all the same, and written with the next change.
+func (j *Journal) note(change func(*document)) (err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.doc, err = j.write(change)
+	return err
+}
+
+func (j *Journal) write(change func(*document)) (document, error) {
 	next := document{Services: map[string]record{}, History: slices.Clone(j.doc.History)}
 	for name, r := range j.doc.Services {
 		next.Services[name] = r
 	}
 	change(&next)
-	if err := j.file.Save(next); err != nil {
-		return err
-	}
-	j.doc = next
-	return nil
+	return next, j.file.Save(next)
 }
 
 func (j *Journal) intend(w *Swap) error {
@@ -165,7 +178,7 @@ func (j *Journal) commit(name string, file []Spec, to, from Release) error {
 
 // stay records that serving goes on although the file may say otherwise.
 func (j *Journal) stay(name string, file []Spec, serving Release) error {
-	return j.save(func(d *document) { d.Services[name] = record{File: file, Serving: serving} })
+	return j.note(func(d *document) { d.Services[name] = record{File: file, Serving: serving} })
 }
 
 func (j *Journal) abandon(w *Swap) {
@@ -183,7 +196,7 @@ func (j *Journal) abandon(w *Swap) {
 
 // finish enters a swap's report into the history.
 func (j *Journal) finish(report *Report) error {
-	return j.save(func(d *document) {
+	return j.note(func(d *document) {
 		d.History = append(d.History, report)
 		if n := len(d.History) - remembered; n > 0 {
 			d.History = d.History[n:]
