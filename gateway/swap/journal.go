@@ -29,6 +29,7 @@ type document struct {
 type record struct {
 	File    []Spec  `json:"file"`
 	Serving Release `json:"serving"`
+	Before  Release `json:"before,omitzero"` // what a rollback goes back to
 	Under   *intent `json:"under,omitempty"`
 }
 
@@ -36,13 +37,15 @@ type record struct {
 // a restart; its targets are still there, since nobody was told to stop them.
 type intent struct {
 	ID        string    `json:"id"`
+	From      Release   `json:"from"`
 	To        Release   `json:"to"`
 	By        string    `json:"by,omitempty"`
 	Began     time.Time `json:"began"`
 	Committed bool      `json:"committed"`
 }
 
-const remembered = 200
+// remembered is how many reports of a service the history keeps of each kind.
+const remembered = 100
 
 // OpenJournal reads the journal. An error is an alarm: what could be read is
 // used. Swaps that a killed gateway left behind are in the history as
@@ -58,7 +61,7 @@ func OpenJournal(file *state.File) (*Journal, error) {
 			continue
 		}
 		u := r.Under
-		report := &Report{ID: u.ID, Service: name, Result: Interrupted, Version: u.To.Version, Build: u.To.Build, By: u.By, Targets: urls(u.To.Targets), Began: u.Began, Ended: time.Now()}
+		report := &Report{ID: u.ID, Service: name, Result: Interrupted, Version: u.To.Version, Build: u.To.Build, From: u.From, By: u.By, Targets: urls(u.To.Targets), Began: u.Began, Ended: time.Now()}
 		report.Text = "the gateway ended during the swap, before it was decided: the old targets serve"
 		if u.Committed {
 			report.Published = u.Began
@@ -100,8 +103,11 @@ func (j *Journal) recall(name string, file []Spec) (Release, []Spec) {
 func (j *Journal) before(name, version string) *Release {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if r := j.doc.Services[name].Before; version == "" && len(r.Targets) > 0 {
+		return &r
+	}
 	for _, r := range slices.Backward(j.doc.History) {
-		if r.Service != name || r.Published.IsZero() || r.Result != Done && r.Result != Lost {
+		if r.Service != name || r.Published.IsZero() || r.Result == RolledBack || len(r.From.Targets) == 0 {
 			continue
 		}
 		if version == "" {
@@ -157,8 +163,8 @@ func (j *Journal) intend(w *Swap) error {
 	file, serving := s.file, s.serving
 	s.mu.Unlock()
 	return j.save(func(d *document) {
-		d.Services[s.Name] = record{File: file, Serving: serving, Under: &intent{
-			ID: w.ID, To: Release{Targets: w.order.Targets, Version: w.order.Version, Build: w.order.Build}, By: w.order.By, Began: w.report.Began,
+		d.Services[s.Name] = record{File: file, Serving: serving, Before: d.Services[s.Name].Before, Under: &intent{
+			ID: w.ID, From: serving, To: Release{Targets: w.order.Targets, Version: w.order.Version, Build: w.order.Build}, By: w.order.By, Began: w.report.Began,
 		}}
 	})
 }
@@ -166,7 +172,7 @@ func (j *Journal) intend(w *Swap) error {
 func (j *Journal) commit(name string, file []Spec, to, from Release) error {
 	return j.save(func(d *document) {
 		r := d.Services[name]
-		r.File, r.Serving = file, to
+		r.File, r.Serving, r.Before = file, to, from
 		if r.Under != nil {
 			u := *r.Under
 			u.Committed = true
@@ -178,7 +184,9 @@ func (j *Journal) commit(name string, file []Spec, to, from Release) error {
 
 // stay records that serving goes on although the file may say otherwise.
 func (j *Journal) stay(name string, file []Spec, serving Release) error {
-	return j.note(func(d *document) { d.Services[name] = record{File: file, Serving: serving} })
+	return j.note(func(d *document) {
+		d.Services[name] = record{File: file, Serving: serving, Before: d.Services[name].Before}
+	})
 }
 
 func (j *Journal) abandon(w *Swap) {
@@ -197,13 +205,32 @@ func (j *Journal) abandon(w *Swap) {
 // finish enters a swap's report into the history.
 func (j *Journal) finish(report *Report) error {
 	return j.note(func(d *document) {
-		d.History = append(d.History, report)
-		if n := len(d.History) - remembered; n > 0 {
-			d.History = d.History[n:]
-		}
+		d.History = latest(append(d.History, report), d.Services)
 		if r := d.Services[report.Service]; r.Under != nil && r.Under.ID == report.ID {
 			r.Under = nil
 			d.Services[report.Service] = r
 		}
 	})
+}
+
+// latest drops the oldest reports: of each service it keeps the last that published
+// and, apart from them, the last that did not, so that orders which change nothing
+// cannot drive out what a rollback needs. Services that are gone count as one.
+func latest(history []*Report, services map[string]record) (kept []*Report) {
+	type kind struct {
+		service   string
+		published bool
+	}
+	count := map[kind]int{}
+	for _, r := range slices.Backward(history) {
+		k := kind{r.Service, !r.Published.IsZero()}
+		if _, known := services[r.Service]; !known {
+			k.service = ""
+		}
+		if count[k]++; count[k] <= remembered {
+			kept = append(kept, r)
+		}
+	}
+	slices.Reverse(kept)
+	return kept
 }
