@@ -1,13 +1,18 @@
 package gateway_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"pomodoro.cc/gateway"
 	"pomodoro.cc/gateway/gatewaytest"
+	"pomodoro.cc/gateway/swap"
 )
 
 // oneService is a file whose swaps have no watch.
@@ -86,4 +91,76 @@ func TestReload_ASaveWhileASuccessorStartsIsPutInForceWhenThatOneLeaves(t *testi
 		t.Fatal(err)
 	}
 	serves(t, gw, "next")
+}
+
+// twoServices is a file of app, which everything leads to, and api below /api.
+func twoServices(app, api *gatewaytest.Upstream, settings string) string {
+	return fmt.Sprintf("services:\n  app: {health: {interval: 50ms}, swap: {watch: 0s, patience: 300ms}, targets: [%s]%s}\n  api: {health: {interval: 50ms}, swap: {watch: 0s, patience: 300ms}, targets: [%s]}\nroutes:\n  - {service: app}\n  - {path: /api, service: api}\n", app.URL, settings, api.URL)
+}
+
+func TestReload_ANewServiceProvesItselfBeforeItsRoutesLeadToIt(t *testing.T) {
+	app, api := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "api")
+	api.FallsIll()
+	gw := gatewaytest.Start(t, oneService(app, ""))
+	gw.Writes(twoServices(app, api, ""))
+	if err := gw.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "service api: target "+api.URL+" is not healthy") {
+		t.Errorf("with an ill one: %v", err)
+	}
+	if _, got := gw.Get("/api"); got != "app" {
+		t.Errorf("after the refusal %q answers", got)
+	}
+	api.Recovers()
+	if err := gw.Reload(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, got := gw.Get("/api"); got != "api" {
+		t.Errorf("after the reload %q answers", got)
+	}
+}
+
+func TestReload_ThatCannotMakeItsTargetsChangesNothing(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, oneService(app, ""))
+	ca := filepath.Join(filepath.Dir(gw.Path), "ca.pem")
+	if err := os.WriteFile(ca, []byte("no pem"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	gw.Writes(strings.Replace(oneService(app, ""), "targets:", "tls: {ca_file: "+ca+"}\n    targets:", 1) + "  - {path: /gone, redirect: {host: elsewhere.test}}\n")
+	for range 2 {
+		if err := gw.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "holds no certificate") {
+			t.Errorf("error = %v", err)
+		}
+	}
+	if _, got := gw.Get("/gone"); got != "app" {
+		t.Errorf("%q answers", got)
+	}
+}
+
+func TestReload_AServiceThatWasReadyIsNotSaidToBeIll(t *testing.T) {
+	app, api, next, ill := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "api"), gatewaytest.NewUpstream(t, "next"), gatewaytest.NewUpstream(t, "ill")
+	ill.FallsIll()
+	gw := gatewaytest.Start(t, twoServices(app, api, ""))
+	gw.Writes(twoServices(next, ill, ""))
+	if err := gw.Reload(t.Context()); err == nil || strings.Contains(err.Error(), "service app") {
+		t.Errorf("error = %v", err)
+	}
+	res, err := client(gw).Do(t.Context(), http.MethodGet, "/v1/history")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var history []swap.Report
+	if err := json.NewDecoder(res.Body).Decode(&history); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]swap.Result{}
+	for _, r := range history {
+		got[r.Service] = r.Result
+		if r.Service == "app" && strings.Contains(r.Text, ill.URL) {
+			t.Errorf("the report of app says %q", r.Text)
+		}
+	}
+	if got["app"] != swap.Cancelled || got["api"] != swap.NeverHealthy {
+		t.Errorf("results %v", got)
+	}
 }

@@ -9,14 +9,14 @@ import (
 	"pomodoro.cc/gateway/upstream"
 )
 
-// A swap that is under way when routes.yaml drops its service ends, one that waits
-// for it is refused, and neither leaves a check behind.
-func TestReload_AServiceThatIsDroppedDuringItsSwapIsLetGoAfterIt(t *testing.T) {
-	asked, healthy := make(chan struct{}, 1), make(chan struct{})
+// waiting are settings whose targets are asked, and healthy once healthy is closed;
+// http://old and http://api are so from the start.
+func waiting() (settings Settings, asked, healthy chan struct{}) {
+	asked, healthy = make(chan struct{}, 1), make(chan struct{})
 	made := func(s Spec) (*upstream.Target, func(context.Context) error, error) {
 		t, err := target(s)
 		return t, func(ctx context.Context) error {
-			if s.URL == "http://old" {
+			if s.URL == "http://old" || s.URL == "http://api" {
 				return nil
 			}
 			select {
@@ -31,7 +31,59 @@ func TestReload_AServiceThatIsDroppedDuringItsSwapIsLetGoAfterIt(t *testing.T) {
 			}
 		}, err
 	}
-	settings := Settings{Make: made, CheckTargets: func([]Spec) error { return nil }, Every: time.Minute, Timeout: time.Minute, Rise: 1, Fall: 1, Plan: Plan{Patience: Duration(time.Minute)}}
+	settings = Settings{Make: made, CheckTargets: func([]Spec) error { return nil }, Every: time.Minute, Timeout: time.Minute, Rise: 1, Fall: 1, Plan: Plan{Patience: Duration(time.Minute)}}
+	return settings, asked, healthy
+}
+
+// A service that only gets other settings waits for its swap, and with it the whole
+// file: nothing of it is in force before all of it is.
+func TestReload_WaitsForTheSwapOfAServiceAndChangesNothingWhenItIsLeft(t *testing.T) {
+	settings, asked, healthy := waiting()
+	all, app := serving(t, settings)
+	w, err := app.Begin(Order{Targets: []Spec{{URL: "http://new"}}, Version: "v2", Unattended: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	other := settings
+	other.Balance = upstream.RoundRobin
+	desired := map[string]Desired{"app": {Targets: []Spec{{URL: "http://old"}}, Settings: other}, "api": {Targets: []Spec{{URL: "http://api"}}, Settings: settings}}
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	if err := all.Reload(left, "test", desired, func(map[string]*Service) error { t.Error("it took"); return nil }); err == nil {
+		t.Error("no error")
+	}
+	if all.Get("api") != nil || app.differs(settings) {
+		t.Error("half of it is in force")
+	}
+	reloaded := make(chan error, 1)
+	go func() {
+		reloaded <- all.Reload(t.Context(), "test", desired, func(next map[string]*Service) error {
+			if running := app.Running(); running != nil {
+				t.Errorf("it took during swap %s", running.ID)
+			}
+			if !next["api"].Slot.Pool().Fit() {
+				t.Error("the new service has no target when its routes come")
+			}
+			return nil
+		})
+	}()
+	close(healthy)
+	if r := ended(w); r.Result != Done {
+		t.Errorf("the swap: %s: %s", r.Result, r.Text)
+	}
+	if err := <-reloaded; err != nil {
+		t.Error(err)
+	}
+	if all.Get("api") == nil || app.differs(other) || app.Slot.Pool().Targets[0].URL.Host != "new" {
+		t.Error("the file is not in force")
+	}
+}
+
+// A swap that is under way when routes.yaml drops its service ends, one that waits
+// for it is refused, and neither leaves a check behind.
+func TestReload_AServiceThatIsDroppedDuringItsSwapIsLetGoAfterIt(t *testing.T) {
+	settings, asked, healthy := waiting()
 	all, app := serving(t, settings)
 	first, err := app.Begin(Order{Targets: []Spec{{URL: "http://new"}}, Version: "v2", Unattended: true})
 	if err != nil {

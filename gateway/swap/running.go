@@ -22,7 +22,6 @@ type Swap struct {
 	// Written by the goroutine of the swap only.
 	plan     Plan
 	settings Settings
-	needless bool // the targets serve already
 	beside   bool // the gateway before this one may still send to the old targets
 	members  []*Member
 	fresh    *upstream.Pool

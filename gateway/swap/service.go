@@ -266,37 +266,8 @@ func (s *Service) relabelled(specs []Spec) bool {
 	return samePlaces(s.serving.Targets, specs) && !slices.Equal(s.file, specs)
 }
 
-// adjust puts other settings in force on the same addresses. Nothing is drained:
+// reseat publishes members at the addresses that serve already. Nothing is drained:
 // every lease goes over to the new pool.
-func (s *Service) adjust(ctx context.Context, d Desired, fresh bool) error {
-	select { // not in the middle of a swap
-	case s.lock <- struct{}{}:
-		defer func() { <-s.lock }()
-	case <-ctx.Done():
-		return fmt.Errorf("service %s: a swap is under way, the new settings wait for the next reload: %w", s.Name, context.Cause(ctx))
-	}
-	s.mu.Lock()
-	s.settings = d.Settings
-	specs := s.serving.Targets
-	if fresh || samePlaces(specs, d.Targets) {
-		specs = d.Targets
-		s.serving.Targets, s.file = d.Targets, d.Targets
-	}
-	s.mu.Unlock()
-	members, err := s.members(specs, d.Settings)
-	if err != nil {
-		return err
-	}
-	if fresh {
-		for _, m := range members {
-			m.Target.Trust()
-		}
-	}
-	s.reseat(members, d.Settings)
-	return nil
-}
-
-// reseat publishes members at the addresses that serve already.
 func (s *Service) reseat(members []*Member, settings Settings) {
 	old := s.Slot.Pool()
 	next := upstream.NewPool(targets(members), settings.Balance, settings.Eject)

@@ -175,10 +175,12 @@ func (all *Services) Start() {
 }
 
 // Reload is the second door: services whose targets changed in the file are
-// swapped, those under new settings take them, the others are not touched. New
-// targets are proven first, of all services or of none; then adopt is called
-// with the services that there will be, and its error still changes nothing.
-// Reload returns when everything is published; watch and drain follow.
+// swapped, those under new settings take them, the others are not touched. Swaps
+// under way of the services that it changes are waited for, and new targets are
+// proven, of all services or of none; then adopt is called with the services that
+// there will be, and its error still changes nothing. From then on nothing fails
+// and ctx is not asked. Reload returns when everything is published; watch and
+// drain follow.
 func (all *Services) Reload(ctx context.Context, by string, desired map[string]Desired, adopt func(map[string]*Service) error) error {
 	all.beginning.RLock()
 	defer all.beginning.RUnlock()
@@ -186,88 +188,77 @@ func (all *Services) Reload(ctx context.Context, by string, desired map[string]D
 		return why
 	}
 	next := map[string]*Service{}
-	var swaps []*Swap
-	var quiet []func() error
+	var list []*revision
 	for name, d := range desired {
-		s := all.Get(name)
-		if s == nil {
-			fresh := newService(all, name, d.Settings)
-			quiet = append(quiet, func() error { return fresh.adjust(ctx, d, true) })
-			s = fresh
-		} else if w := s.change(by, d); w != nil {
-			swaps = append(swaps, w)
-		} else if s.differs(d.Settings) || s.relabelled(d.Targets) {
-			quiet = append(quiet, func() error { return s.adjust(ctx, d, false) })
+		r := &revision{service: all.Get(name), wanted: d, by: by}
+		if r.service == nil {
+			r.service, r.fresh = newService(all, name, d.Settings), true
 		}
-		next[name] = s
+		next[name] = r.service
+		if r.needed() {
+			list = append(list, r)
+		}
 	}
-	if err := prepare(ctx, swaps, func() error { return adopt(next) }); err != nil {
-		for _, w := range swaps {
-			w.giveUp(err)
-			w.over()
+	if err := prepare(ctx, list, func() error { return adopt(next) }); err != nil {
+		for _, r := range list {
+			r.giveUp(err)
 		}
 		return err
 	}
-	for _, w := range swaps {
-		s := w.service
-		if w.needless {
-			w.giveUp(errUnchanged)
-			w.over()
-			quiet = append(quiet, func() error { return s.adjust(ctx, Desired{w.file, *w.wanted}, false) })
-			continue
+	for _, r := range list {
+		r.put()
+	}
+	for _, r := range list {
+		if r.swap != nil {
+			<-r.swap.published
 		}
-		s.mu.Lock()
-		s.settings = *w.wanted
-		s.mu.Unlock()
-		all.tasks.Go(func() {
-			defer w.over()
-			w.finish()
-		})
-	}
-	for _, w := range swaps {
-		<-w.published
-	}
-	var errs []error
-	for _, f := range quiet {
-		errs = append(errs, f())
 	}
 	all.retain(next)
-	return errors.Join(errs...)
+	return nil
 }
 
 // prepare does everything that can still fail, and adopt last of it: its error, too,
 // leaves all as it was.
-func prepare(ctx context.Context, swaps []*Swap, adopt func() error) error {
-	if err := proveAll(ctx, swaps); err != nil {
+func prepare(ctx context.Context, list []*revision, adopt func() error) error {
+	if err := readyAll(ctx, list); err != nil {
 		return err
 	}
-	for _, w := range swaps {
-		if w.needless {
+	for _, r := range list {
+		if r.swap == nil {
 			continue
 		}
-		if err := w.depart(); err != nil {
+		if err := r.swap.depart(); err != nil {
 			return err
+		}
+	}
+	for _, r := range list {
+		if r.fresh {
+			r.apply() // before its routes are there: they never lead to nothing
 		}
 	}
 	return adopt()
 }
 
-func proveAll(ctx context.Context, swaps []*Swap) error {
-	errs := make([]error, len(swaps))
+func readyAll(ctx context.Context, list []*revision) error {
 	var group sync.WaitGroup
-	for i, w := range swaps {
-		group.Go(func() {
-			if errs[i] = w.claim(ctx); errs[i] == nil {
-				errs[i] = w.prove(ctx)
-			} else if errors.Is(errs[i], errUnchanged) { // the swap that it waited for was to the same targets
-				errs[i], w.needless = nil, true
-			}
-			if errs[i] != nil {
-				errs[i] = fmt.Errorf("service %s: %w", w.service.Name, errs[i])
-			}
-		})
+	for _, r := range list {
+		group.Go(func() { r.failed = r.ready(ctx) })
 	}
 	group.Wait()
+	var errs []error
+	for _, r := range list {
+		if r.failed != nil {
+			errs = append(errs, fmt.Errorf("service %s: %w", r.service.Name, r.failed))
+		}
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	for _, r := range list {
+		if r.failed == nil {
+			r.failed = errOthers
+		}
+	}
 	return errors.Join(errs...)
 }
 

@@ -389,7 +389,7 @@ func (w *Swap) giveUp(err error) {
 		w.result(Unchanged, err.Error())
 	case errors.As(err, &not):
 		w.result(NeverHealthy, err.Error())
-	case errors.Is(err, errCancelled), errors.Is(err, errUnattended), errors.Is(err, errStopping), errors.Is(err, context.Canceled):
+	case errors.Is(err, errCancelled), errors.Is(err, errUnattended), errors.Is(err, errStopping), errors.Is(err, errOthers), errors.Is(err, context.Canceled):
 		w.result(Cancelled, err.Error())
 	default:
 		w.result(Failed, err.Error())
@@ -405,6 +405,7 @@ var (
 	errRelabelled = errors.New("these targets serve already; they go by this version and build from now on")
 	errCancelled  = errors.New("cancelled before publish; nothing was changed")
 	errUnattended = errors.New("cancelled before publish, because nobody attended to the swap any more; nothing was changed")
+	errOthers     = errors.New("cancelled before publish, because another service of the file was not ready; nothing was changed")
 	errStopping   = errors.New("cancelled before publish, because the gateway stops; nothing was changed")
 )
 
