@@ -138,6 +138,30 @@ func TestSwap_AVersionThatTurnsOutBadIsTakenBackAndVisitorsNoticeNothing(t *test
 	}
 }
 
+func TestSwap_AVersionThatHangsIsTakenBackWhenVisitorsLeaveUnanswered(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	next.Does(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", old), "    targets:", "    swap: {sample: 1}\n    targets:", 1))
+	gw.Get("/") // what the new one is compared with
+	o := to("v2", next)
+	o["watch"] = "1h"
+	id, err := order(t, gw, "app", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := &http.Client{Timeout: time.Second} // it takes one that left and one that waits
+	gatewaytest.Eventually(t, "it is taken back", func() bool {
+		if res, err := one.Get(gw.URL + "/"); err == nil {
+			res.Body.Close()
+		}
+		s := gw.Status().Services[0].Swap
+		return s == nil || s.Phase == "back" || s.Phase == "drain"
+	})
+	if r := report(t, gw, id); r.Result != swap.RolledBack || !strings.Contains(r.Text, "p95 is") || r.Verdict.New.Unanswered != 2 || r.Ledger.Sum() != r.Ledger.Started {
+		t.Errorf("report %+v, verdict %+v", r, r.Verdict)
+	}
+}
+
 func TestSwap_ACanaryGivesAShareOfTheVisitorsAndKeepsThem(t *testing.T) {
 	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
 	gw := gatewaytest.Start(t, gatewaytest.Service("app", old)+"access_log: \"off\"\n")

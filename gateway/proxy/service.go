@@ -66,7 +66,7 @@ func (a *attempts) run() (*http.Response, error) {
 	visit, x := &a.x.visit, a.x
 	a.try = &a.first
 	a.try.begin(a.r.Context(), x.Leaving)
-	err := visit.Enter(a.route.Slot, upstream.Ask{Key: affinity(a.r, x), Bucket: bucket(a.r, x), Write: !safe(a.r.Method), Cut: a.try.end})
+	err := visit.Enter(a.route.Slot, upstream.Ask{Key: affinity(a.r, x), Bucket: bucket(a.r, x), Write: !safe(a.r.Method), Route: a.route.Name, Cut: a.try.end})
 	for {
 		if errors.Is(err, upstream.ErrNoTarget) || errors.Is(err, upstream.ErrPaused) {
 			x.Held = true
@@ -103,6 +103,7 @@ func (a *attempts) run() (*http.Response, error) {
 // failed judges a failed attempt. A nil error: it may be repeated.
 func (a *attempts) failed(target *upstream.Target, failure error, took time.Duration) error {
 	if a.r.Context().Err() != nil {
+		a.x.visit.Unanswered(took)
 		return context.Cause(a.r.Context())
 	}
 	cut := errors.Is(a.try.why(), upstream.ErrCut)

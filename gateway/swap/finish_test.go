@@ -146,3 +146,36 @@ func TestConclude_ANewVersionThatDiedDuringTheDrainIsNoSuccess(t *testing.T) {
 		}
 	})
 }
+
+func TestWatch_AVersionThatHangsIsTakenBackButNotForLongPollsThatTheOldOneHasToo(t *testing.T) {
+	for name, c := range map[string]struct {
+		before time.Duration // until the old version's answers
+		want   Result
+	}{
+		"the old one answered at once": {time.Millisecond, RolledBack},
+		"the old one let them wait":    {30 * time.Second, Done},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, app := serving(t, planned(Plan{Watch: Duration(10 * time.Second), Drain: Duration(time.Minute), Budget: Budget{Errors: 0.05, Slower: 3, Sample: 20}}))
+				for range 20 {
+					answers(t, app, "http://old", upstream.Attempt{Took: c.before})
+				}
+				w := begins(t, app, "v2", 2, "http://new")
+				synctest.Wait()
+				answers(t, app, "http://new", upstream.Attempt{Took: time.Millisecond}) // such as of a monitor
+				var hanging []*upstream.Visit
+				for range 4 {
+					hanging = append(hanging, visits(t, app, "http://new"))
+				}
+				time.Sleep(11 * time.Second)
+				for _, v := range hanging {
+					v.Leave(upstream.ClientLeft)
+				}
+				if r := ended(w); r.Result != c.want {
+					t.Errorf("%s, want %s: %s", r.Result, c.want, r.Text)
+				}
+			})
+		})
+	}
+}

@@ -270,23 +270,24 @@ func (w *Swap) observe(d time.Duration) *Verdict {
 		case <-w.fresh.Alarm():
 		case <-tick.C:
 		case <-end.C:
-			return w.judge()
+			return w.judge(true)
 		case <-w.service.all.life.Done():
 			return &Verdict{Why: "the gateway stopped before the watch was over", Gateway: true}
 		}
-		if v := w.judge(); v != nil {
+		if v := w.judge(false); v != nil {
 			return v
 		}
 	}
 }
 
-func (w *Swap) judge() *Verdict {
+// judge is asked often, the last time at the end of an observation.
+func (w *Swap) judge(last bool) *Verdict {
 	if !w.old.Fit() {
 		return nil // there is nothing better to go back to
 	}
-	before, _ := w.old.Numbers()
-	after, failed := w.fresh.Numbers()
-	v := judge(before, after, w.plan.Budget, w.fresh.Fit())
+	before, _ := w.service.Slot.Numbers(w.old)
+	after, failed := w.service.Slot.Numbers(w.fresh)
+	v := judge(before, after, w.plan.Budget, w.fresh.Fit(), last)
 	if v != nil {
 		v.RequestIDs = failed
 	}

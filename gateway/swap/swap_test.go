@@ -25,12 +25,39 @@ func TestJudge(t *testing.T) {
 		n, _ := p.Numbers()
 		return n
 	}
+	unanswered := func(n map[string]upstream.Numbers, many int, took time.Duration) map[string]upstream.Numbers {
+		p := upstream.NewPool([]*upstream.Target{upstream.NewTarget(&url.URL{Scheme: "http", Host: "target"}, "", 1, upstream.Up, nil)}, upstream.Least, upstream.Ejection{})
+		s := upstream.NewSlot("app", p)
+		for range many {
+			var v upstream.Visit
+			if err := v.Enter(s, upstream.Ask{Bucket: upstream.Buckets, Route: "/"}); err != nil {
+				t.Fatal(err)
+			}
+			v.Unanswered(took)
+			v.Leave(upstream.ClientLeft)
+		}
+		all, _ := p.Numbers()
+		sum := n["/"]
+		sum.Add(all["/"])
+		return map[string]upstream.Numbers{"/": sum}
+	}
 	quick, slow := time.Millisecond, 400*time.Millisecond
+	const long = 5 * time.Second
 	for name, c := range map[string]struct {
 		old, new map[string]upstream.Numbers
 		fit      bool
 		why      string // empty: it may stay
 	}{
+		"no answer":                            {numbers(100, 0, 0, quick), unanswered(nil, 3, long), true, "3 of 3 requests have had no answer"},
+		"an answer to half of them":            {numbers(100, 0, 0, quick), unanswered(numbers(4, 0, 0, quick), 4, long), true, "4 of 8 requests"},
+		"an answer to most of them":            {numbers(100, 0, 0, quick), unanswered(numbers(6, 0, 0, quick), 4, long), true, ""},
+		"no answer yet":                        {numbers(100, 0, 0, quick), unanswered(nil, 10, time.Second/2), true, ""},
+		"no answer to too few":                 {numbers(100, 0, 0, quick), unanswered(nil, 2, long), true, ""},
+		"no answer to what nobody asked":       {nil, unanswered(nil, 10, long), true, ""},
+		"long polls as before":                 {numbers(100, 0, 0, 3*time.Second), unanswered(nil, 10, long), true, ""},
+		"long polls that visitors left before": {unanswered(numbers(100, 0, 0, quick), 20, long), unanswered(nil, 10, long), true, ""},
+		"no answer to many, so far":            {numbers(100, 0, 0, quick), unanswered(nil, 40, slow), true, "p95 is"},
+
 		"nothing was asked":             {nil, nil, true, ""},
 		"as good":                       {numbers(100, 1, 0, quick), numbers(100, 1, 0, quick), true, ""},
 		"within the budget":             {numbers(100, 0, 0, quick), numbers(100, 5, 0, quick), true, ""},
@@ -43,7 +70,10 @@ func TestJudge(t *testing.T) {
 		"slower, but nobody notices":    {numbers(100, 0, 0, quick), numbers(100, 0, 0, 50*quick), true, ""},
 		"slower than what nobody asked": {nil, numbers(100, 0, 0, slow), true, ""},
 	} {
-		v := judge(c.old, c.new, budget, c.fit)
+		v := judge(c.old, c.new, budget, c.fit, true)
+		if early := judge(c.old, c.new, budget, c.fit, false); early != nil && strings.Contains(early.Why, "no answer") {
+			t.Errorf("%s: too early: %+v", name, early)
+		}
 		if (v == nil) != (c.why == "") || v != nil && !strings.Contains(v.Why, c.why) {
 			t.Errorf("%s: %+v, want %q", name, v, c.why)
 		}

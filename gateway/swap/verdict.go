@@ -10,7 +10,7 @@ import (
 // Budget is how much worse a new version may be before it loses the visitors.
 type Budget struct {
 	Errors float64 // share of failed requests above the old version's, 0 to 1
-	Slower float64 // times the old version's p95; 0: never too slow
+	Slower float64 // times the old version's p95; 0: never too slow, not even without any answer
 	Sample int     // requests before shares and percentiles mean anything
 }
 
@@ -27,9 +27,13 @@ type Verdict struct {
 // pointless is how much slower in absolute terms nobody notices.
 const pointless = 100 * time.Millisecond
 
+// patient is how long a visitor waits for a first answer of a process that has just
+// begun.
+const patient = time.Second
+
 // judge compares what visitors saw of the new version with the old, over the
-// routes that the new one has served. Nil: it may stay.
-func judge(before, after map[string]upstream.Numbers, b Budget, fit bool) *Verdict {
+// routes that the new one was asked for; last: for the last time. Nil: it may stay.
+func judge(before, after map[string]upstream.Numbers, b Budget, fit, last bool) *Verdict {
 	v := &Verdict{}
 	worst := -1.0
 	for route, n := range after {
@@ -39,6 +43,9 @@ func judge(before, after map[string]upstream.Numbers, b Budget, fit bool) *Verdi
 			worst, v.WorstRoute = f, route
 		}
 	}
+	asked := v.New.Requests + v.New.Unanswered
+	bound := max(time.Duration(b.Slower*float64(v.Old.P95)), v.Old.P95+pointless, patient)
+	late := v.New.Late(bound)
 	switch {
 	case !fit:
 		v.Why = "none of the new targets can be reached any more"
@@ -47,10 +54,13 @@ func judge(before, after map[string]upstream.Numbers, b Budget, fit bool) *Verdi
 	case v.New.Requests >= b.Sample && v.New.Failures() > v.Old.Failures()+b.Errors:
 		v.Why = fmt.Sprintf("%.1f %% of %d requests failed, %.1f %% of %d on the old version; worst on route %q",
 			100*v.New.Failures(), v.New.Requests, 100*v.Old.Failures(), v.Old.Requests, v.WorstRoute)
-	case b.Slower > 0 && v.New.Requests >= 2*b.Sample && v.Old.Requests >= b.Sample &&
+	case b.Slower > 0 && asked >= 2*b.Sample && v.Old.Requests >= b.Sample &&
 		float64(v.New.P95) > b.Slower*float64(v.Old.P95) && v.New.P95-v.Old.P95 > pointless:
 		v.Why = fmt.Sprintf("p95 is %s over %d requests, %s over %d on the old version; worst on route %q",
-			v.New.P95, v.New.Requests, v.Old.P95, v.Old.Requests, v.WorstRoute)
+			v.New.P95, asked, v.Old.P95, v.Old.Requests, v.WorstRoute)
+	case last && b.Slower > 0 && v.Old.Requests >= b.Sample && late >= 3 && 2*late >= asked:
+		v.Why = fmt.Sprintf("%d of %d requests have had no answer for %s and longer, p95 is %s over %d on the old version; worst on route %q",
+			late, asked, bound, v.Old.P95, v.Old.Requests, v.WorstRoute)
 	default:
 		return nil
 	}

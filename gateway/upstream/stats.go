@@ -9,11 +9,13 @@ import (
 
 // Numbers are what visitors saw from a pool lately.
 type Numbers struct {
-	Requests int           `json:"requests"`
-	Errors   int           `json:"errors"`  // answered 5xx
-	Refused  int           `json:"refused"` // could not be reached, or broke the connection
-	P95      time.Duration `json:"p95_ns"`  // until the answer's head, within 25 %
-	hist     [steps]int
+	Requests   int           `json:"requests"`             // that came to an end: an answer's head, or a failure
+	Errors     int           `json:"errors"`               // answered 5xx
+	Refused    int           `json:"refused"`              // could not be reached, or broke the connection
+	Unanswered int           `json:"unanswered,omitempty"` // beside Requests: still waiting for a head, or the visitor left before it
+	P95        time.Duration `json:"p95_ns"`               // until the answer's head, within 25 %; one unanswered took as long as it waited
+	hist       [steps]int
+	unanswered [steps]int // those of hist that had no answer
 }
 
 // Failures is the share of requests that failed, 0 to 1.
@@ -29,10 +31,22 @@ func (n *Numbers) Add(o Numbers) {
 	n.Requests += o.Requests
 	n.Errors += o.Errors
 	n.Refused += o.Refused
-	for i, c := range o.hist {
-		n.hist[i] += c
+	n.Unanswered += o.Unanswered
+	for i := range n.hist {
+		n.hist[i] += o.hist[i]
+		n.unanswered[i] += o.unanswered[i]
 	}
 	n.P95 = n.quantile(0.95)
+}
+
+// Late counts the requests without an answer that waited for at least d.
+func (n Numbers) Late(d time.Duration) (late int) {
+	for i, c := range n.unanswered {
+		if i > 0 && ceiling(i-1) >= d {
+			late += c
+		}
+	}
+	return late
 }
 
 func (n *Numbers) quantile(q float64) time.Duration {
@@ -78,12 +92,15 @@ func ceiling(i int) time.Duration {
 type tally struct {
 	requests, errors, refused atomic.Int64
 	hist                      [steps]atomic.Int64
+	unanswered                [steps]atomic.Int64
 }
 
 func (t *tally) numbers() (n Numbers) {
 	n.Requests, n.Errors, n.Refused = int(t.requests.Load()), int(t.errors.Load()), int(t.refused.Load())
 	for i := range t.hist {
-		n.hist[i] = int(t.hist[i].Load())
+		left := int(t.unanswered[i].Load())
+		n.hist[i], n.unanswered[i] = int(t.hist[i].Load())+left, left
+		n.Unanswered += left
 	}
 	n.P95 = n.quantile(0.95)
 	return n
@@ -102,7 +119,8 @@ type window struct {
 // span is how long a window lasts: numbers say what was lately.
 const span = 5 * time.Minute
 
-func (p *Pool) measure(a Attempt, now time.Time) {
+// lately is the window that now is in.
+func (p *Pool) lately(now time.Time) *window {
 	w := p.stats.Load()
 	if w == nil || now.Sub(w.since) > span {
 		next := &window{since: now, before: w, routes: map[string]*tally{}}
@@ -113,6 +131,11 @@ func (p *Pool) measure(a Attempt, now time.Time) {
 		}
 		w = p.stats.Load()
 	}
+	return w
+}
+
+func (p *Pool) measure(a Attempt, now time.Time) {
+	w := p.lately(now)
 	t := w.of(a.Route)
 	t.requests.Add(1)
 	t.hist[step(a.Took)].Add(1)
@@ -145,6 +168,38 @@ func (w *window) of(route string) *tally {
 		w.routes[route] = t
 	}
 	return t
+}
+
+// Numbers returns what Pool.Numbers does, with the requests that wait on pool for
+// an answer's head now. Each has waited since Numbers first saw it: who asks again
+// and again knows how long.
+func (s *Slot) Numbers(pool *Pool) (routes map[string]Numbers, failed []string) {
+	routes, failed = pool.Numbers()
+	waiting := map[string]*Numbers{}
+	now := time.Now()
+	s.each(func(v *Visit) {
+		if v.Target == nil || v.pool != pool || v.answered.Load() {
+			return
+		}
+		if v.seen.IsZero() {
+			v.seen = now
+		}
+		n := waiting[v.ask.Route]
+		if n == nil {
+			n = new(Numbers)
+			waiting[v.ask.Route] = n
+		}
+		at := step(now.Sub(v.seen))
+		n.Unanswered++
+		n.hist[at]++
+		n.unanswered[at]++
+	})
+	for route, more := range waiting {
+		n := routes[route]
+		n.Add(*more)
+		routes[route] = n
+	}
+	return routes, failed
 }
 
 // Numbers returns what was lately, five to ten minutes at most, by route, and

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 )
 
@@ -35,6 +36,7 @@ type Visit struct {
 	place      int // of the shard that this visit is counted in
 	held       bool
 	again      bool
+	answered   atomic.Bool // the attempt under way has its answer's head, or has failed
 	ask        Ask
 	next, prev *Visit
 
@@ -47,7 +49,8 @@ type Visit struct {
 	delay    time.Duration // this stream's share of Patience.Spread
 	parted   bool
 	cut      bool
-	apart    bool // the account that is open leaves it out
+	apart    bool      // the account that is open leaves it out
+	seen     time.Time // when Slot.Numbers first saw it wait on this lease; zero: not yet
 }
 
 // Ask is what the choice of a target goes by.
@@ -55,6 +58,7 @@ type Ask struct {
 	Key    string      // of Hash balance
 	Bucket int         // of the visitor, 0 to Buckets-1: decides in a canary
 	Write  bool        // the method is not safe (RFC 9110 9.2.1)
+	Route  string      // that it is counted under while it waits for an answer
 	Cut    func(error) // ends the attempt under way; called with ErrCut when a drain's patience ends
 }
 
@@ -83,7 +87,8 @@ func (v *Visit) lease(tried []*Target) error {
 			continue
 		}
 		if t := pool.choose(v.ask.Key, tried); t != nil {
-			v.pool, v.Target = pool, t
+			v.pool, v.Target, v.seen = pool, t, time.Time{}
+			v.answered.Store(false)
 			pool.out[v.place].count++
 			t.inFlight.Add(1)
 			return nil
@@ -201,7 +206,18 @@ func (v *Visit) Outcome(o Attempt) (ejected bool) {
 	if v.Target == nil {
 		return false
 	}
+	v.answered.Store(true)
 	return v.pool.record(v.Target, o)
+}
+
+// Unanswered tells the pool, in place of Outcome, that the visitor left when the
+// answer's head had not come after took.
+func (v *Visit) Unanswered(took time.Duration) {
+	if v.Target == nil {
+		return
+	}
+	v.answered.Store(true)
+	v.pool.lately(time.Now()).of(v.ask.Route).unanswered[step(took)].Add(1)
 }
 
 // End is how a visit ended, for the ledger.
