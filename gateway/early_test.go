@@ -162,3 +162,50 @@ func TestEarly_TheConnectionIsNotResetWhileTheAnswerIsOnItsWay(t *testing.T) {
 		return true
 	})
 }
+
+// A PUT may be repeated. What is judged is what has happened, not what the visitor
+// is still to send.
+func TestEarly_AFailedAttemptIsJudgedWhileTheVisitorSaysNothing(t *testing.T) {
+	const head = "PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+	hears := func(in *bufio.ReadWriter) { // so the attempt waits for more
+		for heard := ""; heard != "hello\r\n"; {
+			var err error
+			if heard, err = in.ReadString('\n'); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}
+	breaks := gatewaytest.NewUpstream(t, "breaks")
+	breaks.Hijacks(func(_ net.Conn, in *bufio.ReadWriter) { hears(in) })
+
+	t.Run("it is answered when it may not be repeated", func(t *testing.T) {
+		gw := gatewaytest.Start(t, gatewaytest.Service("app", breaks))
+		visitor, in := visit(t, gw, false)
+		io.WriteString(visitor, head)
+		res, err := http.ReadResponse(in, nil)
+		if err != nil || res.StatusCode != 502 || res.Header.Get("X-Gateway-Reason") != "target_reset" {
+			t.Errorf("answer %v, %v", res, err)
+		}
+	})
+	t.Run("a further attempt gets the whole body", func(t *testing.T) {
+		whole := gatewaytest.NewUpstream(t, "whole")
+		whole.Does(func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
+		gw := gatewaytest.Start(t, gatewaytest.Service("app", breaks, whole))
+		gatewaytest.Eventually(t, "the one that breaks is asked first", func() bool {
+			broken, asked := breaks.Hits.Load(), whole.Hits.Load()
+			visitor, in := visit(t, gw, false)
+			io.WriteString(visitor, head)
+			gatewaytest.Eventually(t, "the other one is asked", func() bool { return whole.Hits.Load() > asked })
+			io.WriteString(visitor, "7\r\n, world\r\n0\r\n\r\n")
+			res, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body, err := io.ReadAll(res.Body); res.StatusCode != 200 || string(body) != "hello, world" {
+				t.Fatalf("%s %q, %v", res.Status, body, err)
+			}
+			return breaks.Hits.Load() > broken
+		})
+	})
+}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -13,27 +14,39 @@ type replay struct {
 	limit   int64
 	trailer http.Header // the visitor's, filled when the body has ended
 
-	mu   sync.Mutex // guards the fields below; a failed attempt may still be reading
-	src  io.Reader
-	kept []byte
-	over bool // more than limit was read: cannot start again
-	err  error
+	mu      sync.Mutex // guards the fields below; it is not held while src is read
+	src     io.Reader
+	current *attempt  // the only one that may read
+	reading bool      // src is being read, for the current attempt or one that failed
+	ended   sync.Cond // reading has ended
+	kept    []byte    // all that was read, until it was more than limit
+	read    int64
+	err     error
 }
 
 // attempt is one reading of the body from its start.
 type attempt struct {
 	body    *replay
-	at      int
+	at      int64
 	trailer http.Header // announced names; their values are put in at the end
 }
 
+func newReplay(src io.Reader, limit int64, trailer http.Header) *replay {
+	b := &replay{src: src, limit: limit, trailer: trailer}
+	b.ended.L = &b.mu
+	return b
+}
+
+// fresh begins an attempt, and ends the one before it. False: more of the body is
+// gone than was kept.
 func (b *replay) fresh(trailer http.Header) (io.ReadCloser, bool) {
 	if b == nil {
 		return http.NoBody, true
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return &attempt{body: b, trailer: trailer}, !b.over
+	b.current = &attempt{body: b, trailer: trailer}
+	return b.current, b.read <= b.limit
 }
 
 // spent tells whether more of the body is gone than was kept.
@@ -43,13 +56,21 @@ func (b *replay) spent() bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.over
+	return b.read > b.limit
 }
+
+var (
+	errOver  = errors.New("another attempt has the body")
+	errSpent = errors.New("more of the body is gone than was kept")
+)
 
 // Read gives what earlier attempts have read, then the visitor's own bytes, and
 // with the end the trailers.
 func (a *attempt) Read(p []byte) (int, error) {
-	n, err := a.read(p)
+	n, first, err := a.again(p)
+	if first {
+		n, err = a.further(p)
+	}
 	if err == io.EOF {
 		for name := range a.trailer {
 			a.trailer[name] = a.body.trailer[name]
@@ -58,29 +79,49 @@ func (a *attempt) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (a *attempt) read(p []byte) (int, error) {
+// again gives of what was kept. What a failed attempt still waits for is kept for
+// this one. first: this one is to read further, and nobody else does.
+func (a *attempt) again(p []byte) (n int, first bool, err error) {
 	b := a.body
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if a.at < len(b.kept) {
-		n := copy(p, b.kept[a.at:])
-		a.at += n
-		return n, nil
+	for b.current == a && b.reading && a.at == b.read {
+		b.ended.Wait()
 	}
-	if b.err != nil {
-		return 0, b.err
+	switch {
+	case b.current != a:
+		return 0, false, errOver
+	case a.at < int64(len(b.kept)):
+		n = copy(p, b.kept[a.at:])
+		a.at += int64(n)
+		return n, false, nil
+	case a.at < b.read:
+		return 0, false, errSpent
+	case b.err != nil:
+		return 0, false, b.err
 	}
+	b.reading = true
+	return 0, true, nil
+}
+
+// further reads what nobody has read.
+func (a *attempt) further(p []byte) (int, error) {
+	b := a.body
 	n, err := b.src.Read(p)
-	b.err = err
-	if !b.over {
-		if int64(len(b.kept)+n) > b.limit {
-			b.over, b.kept = true, nil
-			a.at = 0
-		} else {
-			b.kept = append(b.kept, p[:n]...)
-			a.at += n
-		}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reading, b.err = false, err
+	b.ended.Broadcast()
+	b.read += int64(n)
+	if b.read > b.limit {
+		b.kept = nil
+	} else {
+		b.kept = append(b.kept, p[:n]...)
 	}
+	if b.current != a {
+		return 0, errOver
+	}
+	a.at += int64(n)
 	return n, err
 }
 

@@ -28,10 +28,11 @@ func (service) RoundTrip(r *http.Request) (*http.Response, error) {
 	a := &x.attempts
 	*a = attempts{r: r, x: x, route: x.Route, started: time.Now()}
 	if r.Body != nil && r.Body != http.NoBody {
-		a.body = &replay{limit: x.Route.Hold.Body, src: r.Body, trailer: x.trailer}
-		if r.ContentLength > a.body.limit {
-			a.body.limit = 0 // it cannot be kept whole: a part would be of no use once more is read
+		limit := x.Route.Hold.Body
+		if r.ContentLength > limit {
+			limit = 0 // it cannot be kept whole: a part would be of no use once more is read
 		}
+		a.body = newReplay(r.Body, limit, x.trailer)
 	}
 	res, err := a.run()
 	x.Upstream = time.Since(a.started)
@@ -60,6 +61,7 @@ type attempts struct {
 	tried   []*upstream.Target
 	try     *try // the attempt under way
 	first   try
+	before  error // what the attempt before came to
 }
 
 func (a *attempts) run() (*http.Response, error) {
@@ -109,11 +111,16 @@ func (a *attempts) failed(target *upstream.Target, failure error, took time.Dura
 	cut := errors.Is(a.try.why(), upstream.ErrCut)
 	if cut {
 		// The patience of a drain has ended; the target did nothing wrong.
+		a.before = upstream.ErrCut
 		if !mayRepeat(a.r, failure) || a.body.spent() {
 			return upstream.ErrCut
 		}
 		return nil
 	}
+	if errors.Is(failure, errSpent) {
+		return a.before // so this one could not be
+	}
+	a.before = failure
 	if unsendable(failure) || errors.Is(failure, transport.ErrBusy) {
 		return failure // asking elsewhere would end the same way, and the target did nothing wrong
 	}
