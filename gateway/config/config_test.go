@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -104,6 +105,34 @@ func TestParse_AZeroThatTheFileGivesStays(t *testing.T) {
 	s := f.Services["app"]
 	if s.Eject.Failures != 0 || s.Hold.For != 0 || s.Retry.Budget != 0 || s.Swap.Watch != 0 || s.Swap.Slower != 0 || s.Swap.Drain != 30*time.Second {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestParse_AnEmptyValueIsAsIfItWereNotGiven(t *testing.T) {
+	head := "version: 1\nlisten: {http: \":80\", https: \":443\"}\n"
+	empty := `state_dir: ${X:-}
+access_log: ${X:-}
+admin: {socket: "${X:-}"}
+tls: {mode: internal, redirect: "${X:-}"}
+limits: {header_bytes: "${X:-}"}
+stop: {grace: "", lame_duck: }
+services: {app: {targets: [{url: http://a:1, weight: "${X:-}"}], balance: "", health: {path: "${X:-}"}}, api: {health: "${X:-}"}}
+routes: [{host: "${X:-}", path: "", service: app}]
+`
+	none := `tls: {mode: internal}
+services: {app: {targets: [http://a:1]}, api: {}}
+routes: [{service: app}]
+`
+	got, err := config.Parse("f", []byte(head+empty), unset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := config.Parse("f", []byte(head+none), unset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 

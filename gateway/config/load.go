@@ -161,11 +161,11 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, what string, depth int) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
-	if v.CanAddr() && v.Kind() != reflect.Struct {
-		d.given[v.Addr().Interface()] = n
-	}
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return
+	}
+	if v.CanAddr() && v.Kind() != reflect.Struct {
+		d.given[v.Addr().Interface()] = n
 	}
 	switch {
 	case v.Type() == durationType, v.Type() == prefixType, v.Kind() == reflect.String, v.Kind() == reflect.Bool, v.Kind() == reflect.Int, v.Kind() == reflect.Int64, v.Kind() == reflect.Float64:
@@ -174,8 +174,10 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, what string, depth int) {
 			break
 		}
 		before := len(d.problems)
-		if text, ok := d.expand(n); ok {
+		if text, ok := d.expand(n); ok && text != "" {
 			d.scalar(n, text, v, what)
+		} else if ok && v.CanAddr() { // as if the file did not give it
+			delete(d.given, v.Addr().Interface())
 		}
 		d.unreadable[n] = len(d.problems) > before
 	case v.Kind() == reflect.Pointer:
@@ -225,8 +227,11 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, what string, depth in
 			d.value(n, v.FieldByName("URL"), what, depth+1)
 			return
 		case reflect.TypeFor[Health](): // "health: off"
-			if text, ok := d.expand(n); ok && (text == "off" || text == "false") {
+			switch text, ok := d.expand(n); {
+			case ok && (text == "off" || text == "false"):
 				v.FieldByName("Off").SetBool(true)
+				return
+			case !ok || text == "": // as if the file did not give it
 				return
 			}
 		}
@@ -320,7 +325,7 @@ func (d *decoder) scalar(n *yaml.Node, text string, v reflect.Value, what string
 		switch text {
 		case "true", "on", "yes":
 			v.SetBool(true)
-		case "false", "off", "no", "":
+		case "false", "off", "no":
 		default:
 			bad()
 		}

@@ -20,8 +20,8 @@ func Schema() []byte {
 }
 
 func schemaOf(t reflect.Type) map[string]any {
-	// A variable may stand for any single value.
-	variable := map[string]any{"type": "string", "pattern": `\$\{`}
+	// A variable may stand for any single value, and an empty one for none.
+	variable := map[string]any{"type": "string", "pattern": `\$\{|^$`}
 	single := func(s map[string]any) map[string]any {
 		return map[string]any{"anyOf": []any{s, variable, map[string]any{"type": "null"}}}
 	}

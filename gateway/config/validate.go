@@ -119,6 +119,11 @@ func (v *validator) validate() {
 	if f.Version != 1 {
 		v.reject(v.at("version"), "version must be 1, the only format there is")
 	}
+	for i, p := range f.TrustedProxies {
+		if !p.IsValid() {
+			v.reject(v.at("trusted_proxies", i), "trusted_proxies[%d] is empty", i)
+		}
+	}
 	v.listen()
 	if f.Limits.TargetConnections < 0 {
 		v.reject(v.at("limits", "target_connections"), "limits.target_connections must be 0 or more")
