@@ -187,7 +187,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		}
 	}
 	unwatch()
-	return errors.Join(err, g.stop(ctx, file.Stop, servers))
+	return errors.Join(err, g.stop(ctx, g.now.Load().file.Stop, servers))
 }
 
 // kept is a writer that is not ours to close.

@@ -349,6 +349,24 @@ func TestWebSocket_BytesGoBothWaysAndAStopSaysGoodbye(t *testing.T) {
 	}
 }
 
+func TestReload_HowItStopsAppliesAndWhatWaitsForTheNextStartIsNamed(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	gw.Writes(gatewaytest.Service("app", app) + "stop: {lame_duck: 7ms, grace: 8s}\nlimits: {idle_timeout: 9s, body_bytes: 1KiB}\n")
+	if err := gw.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if want := `"keys":["limits.idle_timeout"]`; !strings.Contains(gw.Logs.String(), want) {
+		t.Errorf("no warning with %s:\n%s", want, gw.Logs.String())
+	}
+	if err := gw.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if want := `"lame_duck":"7ms","grace":"8s"`; !strings.Contains(gw.Logs.String(), want) {
+		t.Errorf("it does not stop with %s:\n%s", want, gw.Logs.String())
+	}
+}
+
 func TestStop_ARequestUnderWayIsFinished(t *testing.T) {
 	app := gatewaytest.NewUpstream(t, "app")
 	asked, go_ := make(chan bool), make(chan bool)

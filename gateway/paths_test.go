@@ -60,7 +60,7 @@ func TestPaths_TheTargetSeesThePathAsItWasSentWithWhatNoneMayHoldEncoded(t *test
 }
 
 func TestPaths_ARedirectKeepsThePathAsItWasSent(t *testing.T) {
-	gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", tells(t)), "{service", "{path: /moved, redirect: {host: example.org}}\n  - {host: localhost, service", 1)+"tls: {mode: internal}\n")
+	gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", tells(t)), "{service", "{host: localhost, path: /moved, redirect: {host: example.org}}\n  - {host: localhost, service", 1)+"tls: {mode: internal}\n")
 	for secure, want := range map[bool]string{false: "https://localhost:" + port(gw, "https"), true: "https://example.org"} {
 		c, err := dial(gw, secure)
 		if err != nil {

@@ -133,7 +133,7 @@ func (g *Gateway) change(ctx context.Context, file *config.File, source []byte) 
 
 // nextStart names what differs in two files and applies at the next start only.
 func nextStart(a, b *config.File) (keys []string) {
-	secure := func(t config.TLS) config.TLS { // these apply at a reload
+	secure := func(t config.TLS) config.TLS { // without what applies at a reload
 		t.Hosts, t.Certificates = nil, nil
 		return t
 	}
@@ -145,6 +145,9 @@ func nextStart(a, b *config.File) (keys []string) {
 		{"tls", secure(a.TLS), secure(b.TLS)},
 		{"admin", a.Admin, b.Admin},
 		{"state_dir", a.StateDir, b.StateDir},
+		{"limits.header_bytes", a.Limits.HeaderBytes, b.Limits.HeaderBytes},
+		{"limits.header_timeout", a.Limits.HeaderTimeout, b.Limits.HeaderTimeout},
+		{"limits.idle_timeout", a.Limits.IdleTimeout, b.Limits.IdleTimeout},
 	} {
 		if !reflect.DeepEqual(part.a, part.b) {
 			keys = append(keys, part.key)
