@@ -291,16 +291,21 @@ func plainHost(host string) bool {
 	})
 }
 
-// limit bounds the body.
+// limit bounds the body, and the wait for it.
 func (g *Gateway) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		most := g.now.Load().file.Limits.BodyBytes
+		limits := &g.now.Load().file.Limits
+		most := limits.BodyBytes
 		if most > 0 {
 			if r.ContentLength > most {
 				proxy.Fail(w, r, &proxy.Answer{Status: http.StatusRequestEntityTooLarge, Reason: "too_large", Text: "the body is larger than this site takes"})
 				return
 			}
 			r.Body = http.MaxBytesReader(w, r.Body, most)
+		}
+		// Over HTTP/2 a body of unknown length may be half of a conversation (gRPC).
+		if limits.BodyTimeout > 0 && (r.ContentLength > 0 || r.ContentLength < 0 && r.ProtoMajor == 1) {
+			proxy.From(r).BodyWithin(limits.BodyTimeout)
 		}
 		next.ServeHTTP(w, r)
 	})

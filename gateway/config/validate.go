@@ -46,6 +46,7 @@ func (v *validator) defaults() {
 	or(v, &f.Limits.HeaderBytes, 64<<10)
 	or(v, &f.Limits.HeaderTimeout, 10*time.Second)
 	or(v, &f.Limits.IdleTimeout, 75*time.Second)
+	or(v, &f.Limits.BodyTimeout, 60*time.Second)
 	or(v, &f.Stop.LameDuck, 300*time.Millisecond)
 	or(v, &f.Stop.Grace, 30*time.Second)
 	or(v, &f.Stop.Streams, 5*time.Second)

@@ -19,6 +19,7 @@ const (
 	ClientLeft    Reason = "client_left"
 	TooLarge      Reason = "too_large"
 	HeaderTimeout Reason = "header_timeout"
+	BodyTimeout   Reason = "body_timeout"
 	LameDuck      Reason = "lame_duck"
 	Internal      Reason = "internal"
 	Cut           Reason = "cut"
@@ -105,7 +106,7 @@ var (
 	methods = closed("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE")
 	classes = closed("1xx", "2xx", "3xx", "4xx", "5xx")
 	reasons = closed(NoRoute, Misdirected, BadRequest, NoTarget, HoldFull, HoldTimeout, ConnectFailed,
-		TargetReset, TargetTimeout, BadAnswer, ClientLeft, TooLarge, HeaderTimeout, LameDuck, Internal,
+		TargetReset, TargetTimeout, BadAnswer, ClientLeft, TooLarge, HeaderTimeout, BodyTimeout, LameDuck, Internal,
 		Cut, Drained, RateLimited, Paused, Redirect)
 	slots    = closed(SlotOnly, SlotOld, SlotNew)
 	states   = closed(StateUp, StateDown, StateUnknown, StateEjected)
@@ -118,7 +119,7 @@ var (
 const (
 	methodCount  = 10
 	classCount   = 6
-	reasonCount  = 21
+	reasonCount  = 22
 	slotCount    = 4
 	stateCount   = 5
 	resultCount  = 9

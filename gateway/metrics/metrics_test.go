@@ -110,7 +110,7 @@ func TestObserve_EveryMethodAndReasonOfTheSetsCountsUnderItsOwnName(t *testing.T
 	reasons := []metrics.Reason{
 		metrics.NoRoute, metrics.Misdirected, metrics.BadRequest, metrics.NoTarget, metrics.HoldFull,
 		metrics.HoldTimeout, metrics.ConnectFailed, metrics.TargetReset, metrics.TargetTimeout,
-		metrics.BadAnswer, metrics.ClientLeft, metrics.TooLarge, metrics.HeaderTimeout, metrics.LameDuck,
+		metrics.BadAnswer, metrics.ClientLeft, metrics.TooLarge, metrics.HeaderTimeout, metrics.BodyTimeout, metrics.LameDuck,
 		metrics.Internal, metrics.Cut, metrics.Drained, metrics.RateLimited, metrics.Paused, "other",
 	}
 	for _, reason := range reasons {
@@ -127,11 +127,11 @@ func TestObserve_EveryMethodAndReasonOfTheSetsCountsUnderItsOwnName(t *testing.T
 
 func TestSeries_TenThousandStrangersAddNone(t *testing.T) {
 	// 10 methods × 6 classes, 15 buckets with +Inf, sum and count, 2 of bytes;
-	// 21 reasons, retries, ejections, 9 results, 9 outcomes; the same once more
+	// 22 reasons, retries, ejections, 9 results, 9 outcomes; the same once more
 	// without the last 20 for the requests that met no route; 4 of the rest.
 	const (
 		perRoute = 10*6 + 16 + 2 + 2
-		bound    = 2*perRoute + (21 + 2 + 9 + 9) + 21 + 4
+		bound    = 2*perRoute + (22 + 2 + 9 + 9) + 22 + 4
 	)
 	m := metrics.New()
 	service := m.Service("app")

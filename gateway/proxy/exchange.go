@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -102,6 +104,13 @@ func (x *Exchange) Ends(f func()) {
 	x.tunnel.then(f)
 }
 
+// BodyWithin bounds the wait for each further part of the request's body. The
+// deadline is the connection's, or the stream's in HTTP/2.
+func (x *Exchange) BodyWithin(patience time.Duration) {
+	x.in.out, x.in.patience = &x.out, patience
+	x.in.extend()
+}
+
 // release ends the visit where whoever was given the answer did not: a status that
 // is none.
 func (x *Exchange) release() {
@@ -119,23 +128,43 @@ func (x *Exchange) Sent() (status int, bytes int64) { return x.out.status, x.out
 // Received is the bytes of the request's body so far.
 func (x *Exchange) Received() int64 { return x.in.n.Load() }
 
-// received counts what a visitor sent. Another goroutine may still be reading
-// when the answer is done.
+// received counts what a visitor sent, and does not wait for ever. Another
+// goroutine may still be reading when the answer is done.
 type received struct {
 	io.ReadCloser // nil: there is no body
 	n             atomic.Int64
 	whole         atomic.Bool // its end was read
+	out           *writer     // has the deadline; nil: no bound
+	patience      time.Duration
+	due           time.Time   // the deadline as it was set last
+	late          atomic.Bool // it has passed
+	over          atomic.Bool // the deadline is the server's again
 }
 
 // Read counts.
 func (b *received) Read(p []byte) (int, error) {
+	if b.out != nil && !b.over.Load() {
+		b.extend()
+	}
 	n, err := b.ReadCloser.Read(p)
 	b.n.Add(int64(n))
-	if err == io.EOF {
+	switch {
+	case err == io.EOF:
 		b.whole.Store(true)
+	case err != nil && errors.Is(err, os.ErrDeadlineExceeded):
+		b.late.Store(true)
 	}
 	return n, err
 }
 
 // unread tells whether there is more to come, as far as is known.
 func (b *received) unread() bool { return b.ReadCloser != nil && !b.whole.Load() }
+
+// extend moves the deadline, a little too far so that not every read does.
+func (b *received) extend() {
+	now := time.Now()
+	if now.Add(b.patience).After(b.due) {
+		b.due = now.Add(b.patience + b.patience/8)
+		http.NewResponseController(b.out.ResponseWriter).SetReadDeadline(b.due) // servers of both protocols can
+	}
+}

@@ -88,6 +88,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.header = r.Header
 	defer func() {
 		r.Header = x.header
+		x.in.over.Store(true)
 		x.release() // ReverseProxy does not close every answer that it cannot pass on
 	}()
 	if endToEnd(r.Header) {
@@ -266,6 +267,8 @@ func (h *Handler) failed(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, errUpgraded):
 		return
 	case errors.As(err, &own):
+	case From(r).in.late.Load(): // the server takes it for the visitor's leaving
+		own = &Answer{Status: http.StatusRequestTimeout, Reason: "body_timeout", Text: "the rest of the request did not come"}
 	case r.Context().Err() != nil:
 		// 499 as nginx writes it: nobody is there to read an answer.
 		own = &Answer{Status: 499, Reason: "client_left", Text: "the visitor left"}

@@ -1,0 +1,106 @@
+package gateway_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"pomodoro.cc/gateway/gatewaytest"
+)
+
+func TestLimits_ABodyThatStopsComingIsAnsweredAndHoldsNothing(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	app.Does(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) })
+	gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", app), "{service", "{host: localhost, service", 1)+"limits: {body_timeout: 200ms}\ntls: {mode: internal, redirect: false}\n")
+	type answer struct {
+		status int
+		reason string
+	}
+	for name, c := range map[string]struct {
+		sent string
+		want answer
+	}{
+		"a small one":         {"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc", answer{408, "body_timeout"}},
+		"a large one":         {"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nabc", answer{408, "body_timeout"}},
+		"of unknown length":   {"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", answer{408, "body_timeout"}},
+		"none of it":          {"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n", answer{408, "body_timeout"}},
+		"that no target gets": {"POST / HTTP/1.1\r\nHost: other.test\r\nContent-Length: 100\r\n\r\nabc", answer{404, "no_route"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, secure := range []bool{false, true} {
+				visitor, err := dial(gw, secure)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer visitor.Close()
+				io.WriteString(visitor, c.sent)
+				in := bufio.NewReader(visitor)
+				res, err := http.ReadResponse(in, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := c.want
+				if secure && want.status == 404 {
+					want = answer{421, "misdirected"}
+				}
+				if got := (answer{res.StatusCode, res.Header.Get("X-Gateway-Reason")}); got != want {
+					t.Errorf("over TLS %t: got %v, want %v", secure, got, want)
+				}
+				io.Copy(io.Discard, res.Body)
+				if _, err := in.ReadByte(); err == nil {
+					t.Error("something came behind the answer")
+				}
+			}
+		})
+	}
+	t.Run("over HTTP/2", func(t *testing.T) {
+		t.Parallel()
+		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
+		defer transport.CloseIdleConnections()
+		body, end := io.Pipe()
+		defer end.Close()
+		go io.WriteString(end, "abc")
+		r, err := http.NewRequest(http.MethodPost, fmt.Sprint("https://localhost:", port(gw, "https"), "/"), body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ContentLength = 100
+		res, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if res.ProtoMajor != 2 || res.StatusCode != 408 || res.Header.Get("X-Gateway-Reason") != "body_timeout" {
+			t.Errorf("%s: status %d, header %v", res.Proto, res.StatusCode, res.Header)
+		}
+	})
+	t.Cleanup(func() { // when the parallel ones are done
+		gatewaytest.Eventually(t, "nothing is under way", func() bool { return gw.Status().Services[0].InFlight == 0 })
+	})
+}
+
+func TestLimits_WhoWaitsForTheTargetIsNotTakenForSlow(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	const patience = 500 * time.Millisecond
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app)+fmt.Sprintf("limits: {body_timeout: %s}\n", patience))
+	const size = 16 << 20
+	app.Does(func(w http.ResponseWriter, r *http.Request) {
+		<-time.After(2 * patience) // the visitor's bytes are in sockets and nobody reads on
+		n, _ := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, n)
+	})
+	res, err := http.Post(gw.URL, "text/plain", strings.NewReader(strings.Repeat("a", size)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if got, _ := io.ReadAll(res.Body); string(got) != fmt.Sprint(size) {
+		t.Errorf("status %d, the target got %q", res.StatusCode, got)
+	}
+}

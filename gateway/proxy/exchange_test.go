@@ -1,0 +1,54 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// deadline is a server's side whose read deadline is only noted.
+type deadline struct {
+	http.ResponseWriter
+	at    time.Time
+	moved int
+}
+
+func (d *deadline) SetReadDeadline(t time.Time) error {
+	d.at = t
+	d.moved++
+	return nil
+}
+
+func TestBodyWithin_EveryReadMayWaitThatLongHoweverLongAllOfThemTake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, w := new(Exchange), new(deadline)
+		r := httptest.NewRequest(http.MethodPost, "/", io.NopCloser(readerFunc(func(p []byte) (int, error) {
+			if left := time.Until(w.at); left < time.Minute || left > time.Minute*9/8 {
+				t.Errorf("a read may wait for %s", left)
+			}
+			return 1, nil
+		})))
+		x.Record(w, r)
+		x.BodyWithin(time.Minute)
+		for _, pause := range []time.Duration{0, time.Second, 59 * time.Second, 5 * time.Minute} {
+			for range 10 {
+				time.Sleep(pause)
+				r.Body.Read(make([]byte, 1))
+			}
+		}
+		moved := w.moved
+		for range 1000 {
+			r.Body.Read(make([]byte, 1))
+		}
+		if w.moved > moved+1 {
+			t.Errorf("a thousand reads at once move the deadline %d times", w.moved-moved)
+		}
+	})
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
