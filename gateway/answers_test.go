@@ -180,3 +180,28 @@ func TestAnswers_ARequestForTheServerItselfIsAnsweredLikeAnyThatIsNotServed(t *t
 		gatewaytest.Eventually(t, "it is logged", func() bool { return strings.Contains(gw.Logs.String(), res.Header.Get("X-Request-Id")) })
 	}
 }
+
+func TestAnswers_ARequestThatNamesNoHostIsRefused(t *testing.T) {
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", gatewaytest.NewUpstream(t, "app")))
+	for name, c := range map[string]struct {
+		target, host string
+		want         int
+	}{
+		"a name":                   {"/", "example.org", 200},
+		"a name and a port":        {"/", "example.org:65535", 200},
+		"a name and an empty port": {"/", "example.org:", 200},
+		"an IPv4 address":          {"/", "127.0.0.1:80", 200},
+		"an IPv6 address":          {"/", "[::1]:80", 200},
+		"IPv4 in brackets":         {"/", "[127.0.0.1]", 400},
+		"a zone":                   {"/", "[fe80::1%eth0]", 400},
+		"a port that none is":      {"/", "example.org:99999", 400},
+		"a port with a sign":       {"/", "example.org:+80", 400},
+		"no colon before a port":   {"/", "[::1]80", 400},
+		"an absolute target":       {"http://example.org/", "other.test", 200},
+		"an empty authority":       {"http:///p", "example.org", 400},
+	} {
+		if got := says(t, gw, "GET "+c.target+" HTTP/1.1\r\nHost: "+c.host+"\r\n\r\n"); got != c.want {
+			t.Errorf("%s: status %d, want %d", name, got, c.want)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -82,8 +83,8 @@ func within(list []netip.Prefix, a netip.Addr) bool {
 func forwardedClient(fields []string, trusted []netip.Prefix, peer netip.Addr) netip.Addr {
 	hops := strings.Split(strings.Join(fields, ","), ",")
 	for _, hop := range slices.Backward(hops) {
-		a, err := netip.ParseAddr(strings.TrimSpace(hop))
-		if err != nil {
+		a, ok := addressOf(strings.TrimSpace(hop))
+		if !ok {
 			return peer
 		}
 		peer = a.Unmap()
@@ -92,6 +93,20 @@ func forwardedClient(fields []string, trusted []netip.Prefix, peer netip.Addr) n
 		}
 	}
 	return peer
+}
+
+// addressOf reads an address of X-Forwarded-For; some proxies write its port too.
+func addressOf(hop string) (netip.Addr, bool) {
+	if a, err := netip.ParseAddr(hop); err == nil {
+		return a, true
+	}
+	if with, err := netip.ParseAddrPort(hop); err == nil {
+		return with.Addr(), true
+	}
+	bare, opened := strings.CutPrefix(hop, "[")
+	bare, closed := strings.CutSuffix(bare, "]")
+	a, err := netip.ParseAddr(bare)
+	return a, err == nil && opened && closed && a.Is6()
 }
 
 func plainID(id string) bool {
@@ -233,6 +248,8 @@ func suspicious(r *http.Request) string {
 		return "this method is not served"
 	case !strings.HasPrefix(target, "/") && !hasSchemeFold(target):
 		return "the request target must begin with a slash"
+	case target[0] != '/' && r.URL.Host == "": // RFC 9110 4.2.1
+		return "the request target names no host"
 	case r.URL.User != nil:
 		return "the request target holds user information"
 	case strings.ContainsFunc(target, func(c rune) bool { return c <= ' ' || c == '#' || c >= 0x7f }):
@@ -273,7 +290,7 @@ func plainHost(host string) bool {
 		if end < 0 {
 			return false
 		}
-		if _, err := netip.ParseAddr(host[1:end]); err != nil {
+		if a, err := netip.ParseAddr(host[1:end]); err != nil || !a.Is6() || a.Zone() != "" {
 			return false
 		}
 		name, port = "v6", host[end+1:]
@@ -281,8 +298,10 @@ func plainHost(host string) bool {
 		name, port = host[:colon], host[colon:]
 	}
 	if port != "" {
-		port = port[1:]
-		if host[len(host)-len(port)-1] != ':' || strings.ContainsFunc(port, notDigit) {
+		if port[0] != ':' {
+			return false
+		}
+		if _, err := strconv.ParseUint(port[1:], 10, 16); err != nil && port != ":" {
 			return false
 		}
 	}

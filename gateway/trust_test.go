@@ -41,6 +41,41 @@ func TestTrustedProxy_WhatItSaysOfTheVisitorIsPassedOn(t *testing.T) {
 	}
 }
 
+func TestTrustedProxy_TheVisitorsAddressMayComeWithAPortOrInBrackets(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	app.Does(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Header.Get("X-Real-Ip")) })
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app)+"trusted_proxies: [127.0.0.0/8]\n")
+	for said, want := range map[string]string{
+		"9.9.9.9":                     "9.9.9.9",
+		"9.9.9.9:1234":                "9.9.9.9",
+		"[2001:db8::1]:1234":          "2001:db8::1",
+		"[2001:db8::1]":               "2001:db8::1",
+		"2001:db8::1":                 "2001:db8::1",
+		"6.6.6.6, 9.9.9.9:1234":       "9.9.9.9",
+		"9.9.9.9, 127.0.0.2:80":       "9.9.9.9",
+		"9.9.9.9, unknown":            "127.0.0.1",
+		"9.9.9.9, [8.8.8.8]":          "127.0.0.1",
+		"9.9.9.9, [2001:db8::1":       "127.0.0.1",
+		"9.9.9.9, 8.8.8.8:port":       "127.0.0.1",
+		"9.9.9.9, unknown, 127.0.0.2": "127.0.0.2",
+	} {
+		r, err := http.NewRequest(http.MethodGet, gw.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Forwarded-For", said)
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		if string(got) != want {
+			t.Errorf("X-Forwarded-For: %s makes the visitor %s, want %s", said, got, want)
+		}
+	}
+}
+
 func TestSwap_TheWarmUpComesBeforeTheFirstVisitorAndItsFailureRefuses(t *testing.T) {
 	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
 	asked := make(chan string, 10)
