@@ -262,7 +262,7 @@ func (g *Gateway) listen(ctx context.Context, file *config.File) (servers []*ser
 		g.add(&servers, name, l, h, secure, visitors, file.Limits)
 		return nil
 	}
-	plain := g.handler(false)
+	plain := g.handler(false, "")
 	if file.Listen.HTTPS != "" {
 		source, err := certs.New(certs.Options{
 			Mode: file.TLS.Mode, Dir: filepath.Join(file.StateDir, "certs"), Hosts: file.TLS.Hosts, Files: pairs(file.TLS.Certificates),
@@ -271,11 +271,11 @@ func (g *Gateway) listen(ctx context.Context, file *config.File) (servers []*ser
 		if err != nil {
 			return nil, nil, fmt.Errorf("tls: %w", err)
 		}
-		if err := open("https", "https", file.Listen.HTTPS, g.handler(true), source.TLSConfig(), true); err != nil {
+		if err := open("https", "https", file.Listen.HTTPS, g.handler(true, ""), source.TLSConfig(), true); err != nil {
 			return servers, nil, err
 		}
 		if file.TLS.Redirect {
-			plain = g.toHTTPS(g.Addr("https").String())
+			plain = g.handler(false, g.Addr("https").String())
 		}
 		plain = source.HTTPChallenge(plain)
 		g.certs.Store(source)
@@ -369,19 +369,29 @@ func (g *Gateway) observed() http.Handler {
 	return mux
 }
 
-// toHTTPS sends every plain request to the same place over https.
-func (g *Gateway) toHTTPS(address string) http.Handler {
+// toHTTPS sends every plain request to the same place at address over https, but
+// for those that came to a trusted proxy that way.
+func toHTTPS(address string) func(http.Handler) http.Handler {
 	_, port, _ := net.SplitHostPort(address) // checked by config
-	return through(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if at := strings.LastIndexByte(host, ':'); at > strings.LastIndexByte(host, ']') {
-			host = host[:at]
+	return func(next http.Handler) http.Handler {
+		if address == "" {
+			return next
 		}
-		if port != "443" && port != "https" {
-			host += ":" + port
-		}
-		proxy.Fail(w, r, &proxy.Answer{Status: http.StatusPermanentRedirect, Reason: "redirect", Text: "moved", Location: "https://" + host + r.URL.RequestURI()})
-	}), g.identify(false), g.account, refuse, encode)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if proxy.From(r).HTTPS {
+				next.ServeHTTP(w, r)
+				return
+			}
+			host := r.Host
+			if at := strings.LastIndexByte(host, ':'); at > strings.LastIndexByte(host, ']') {
+				host = host[:at]
+			}
+			if port != "443" && port != "https" {
+				host += ":" + port
+			}
+			proxy.Fail(w, r, &proxy.Answer{Status: http.StatusPermanentRedirect, Reason: "redirect", Text: "moved", Location: "https://" + host + r.URL.RequestURI()})
+		})
+	}
 }
 
 // stop is the order of stopping. The listeners are not the first thing to

@@ -17,14 +17,16 @@ import (
 	"pomodoro.cc/gateway/proxy"
 )
 
-// handler is the order in which a request meets things.
-func (g *Gateway) handler(https bool) http.Handler {
+// handler is the order in which a request meets things. Where secure is an
+// address, plain requests are sent there.
+func (g *Gateway) handler(https bool, secure string) http.Handler {
 	return through(g.proxy,
 		g.identify(https), // who asks, under which id
 		g.account,         // log and metrics, whatever happens below
 		g.recoverPanic,
 		refuse, // what no target should ever see
 		encode,
+		toHTTPS(secure),
 		g.limit,
 	)
 }

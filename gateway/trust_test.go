@@ -76,6 +76,17 @@ func TestTrustedProxy_TheVisitorsAddressMayComeWithAPortOrInBrackets(t *testing.
 	}
 }
 
+func TestTrustedProxy_WhatCameToItOverHTTPSIsNotSentThereAgain(t *testing.T) {
+	for trusted, want := range map[string]int{"127.0.0.0/8": 200, "10.0.0.0/8": 308} {
+		gw := gatewaytest.Start(t, gatewaytest.Service("app", gatewaytest.NewUpstream(t, "app"))+"tls: {mode: internal}\ntrusted_proxies: ["+trusted+"]\n")
+		for proto, want := range map[string]int{"https": want, "http": 308} {
+			if got := says(t, gw, "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-Proto: "+proto+"\r\n\r\n"); got != want {
+				t.Errorf("%s trusted, %s: status %d, want %d", trusted, proto, got, want)
+			}
+		}
+	}
+}
+
 func TestSwap_TheWarmUpComesBeforeTheFirstVisitorAndItsFailureRefuses(t *testing.T) {
 	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
 	asked := make(chan string, 10)

@@ -39,7 +39,7 @@ type TLS struct {
 	Email        string        `yaml:"email" doc:"ACME account"`
 	CA           string        `yaml:"ca" doc:"ACME directory URL; default: Let's Encrypt"`
 	CARootFile   string        `yaml:"ca_root_file" doc:"PEM of the root that the ACME directory itself is trusted by"`
-	Redirect     bool          `yaml:"redirect" doc:"308 from http to https; default true when tls.mode is set"`
+	Redirect     bool          `yaml:"redirect" doc:"308 from http to https, but for what a trusted proxy says came over https; default true when tls.mode is set"`
 }
 
 // Certificate is one chain and its key in PEM files.
