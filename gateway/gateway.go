@@ -413,6 +413,14 @@ func (g *Gateway) stop(ctx context.Context, s config.Stop, servers []*server) er
 	}
 	grace, enough := context.WithTimeout(context.Background(), s.Grace)
 	defer enough()
+	// What is answered because the grace is over still gets its answer.
+	end, ended := context.WithTimeout(context.Background(), s.Grace+time.Second)
+	defer ended()
+	defer context.AfterFunc(grace, func() {
+		for _, service := range g.services.List() {
+			service.Slot.Shut()
+		}
+	})()
 	// A second reason to stop ends the patience with idle connections.
 	patience, hurry := context.WithCancel(grace)
 	defer hurry()
@@ -431,7 +439,7 @@ func (g *Gateway) stop(ctx context.Context, s config.Stop, servers []*server) er
 				if leaving {
 					server.edge.Release(patience)
 				}
-				cuts[i], errs[i] = server.edge.Stop(grace)
+				cuts[i], errs[i] = server.edge.Stop(end)
 			})
 		}
 	}
@@ -439,9 +447,9 @@ func (g *Gateway) stop(ctx context.Context, s config.Stop, servers []*server) er
 	cut := 0
 	for i, server := range servers {
 		if !server.visitors { // status is readable to the end
-			now, end := context.WithTimeout(context.Background(), time.Second)
+			now, done := context.WithTimeout(context.Background(), time.Second)
 			_, errs[i] = server.edge.Stop(now)
-			end()
+			done()
 		}
 		cut += cuts[i]
 	}

@@ -20,6 +20,7 @@ func (g *Gateway) verbs() admin.Verbs {
 		Status:   g.Status,
 		Config:   func() ([]byte, error) { return g.now.Load().source, nil },
 		Reload:   g.Reload,
+		Rested:   g.tell,
 		Services: g.services,
 	}
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -10,6 +11,7 @@ import (
 
 	"pomodoro.cc/gateway/config"
 	"pomodoro.cc/gateway/socket"
+	"pomodoro.cc/gateway/swap"
 	"pomodoro.cc/gateway/takeover"
 	"pomodoro.cc/gateway/upstream"
 )
@@ -131,7 +133,7 @@ func (g *Gateway) succeed(files ...*socket.Listener) error {
 func (g *Gateway) offer(l *socket.Listener) {
 	giver := takeover.Giver{
 		Freeze: g.freeze, Thaw: g.thaw,
-		Leave: func() { close(g.replaced) },
+		Leave: func() { close(g.replaced) }, Hear: g.hear,
 	}
 	g.tasks.Go(func() {
 		defer l.Close()
@@ -162,6 +164,40 @@ func (g *Gateway) freeze() (takeover.Offer, error) {
 		o.Listeners[name] = l
 	}
 	return o, nil
+}
+
+// resting is how a service is after a pause or a resume, for the gateway before.
+type resting struct {
+	Service string    `json:"service"`
+	Until   time.Time `json:"until,omitzero"` // zero: it is not paused
+	Writes  bool      `json:"writes,omitempty"`
+}
+
+// tell passes a pause or a resume on to the gateway before, while that has visitors.
+func (g *Gateway) tell(s *swap.Service) {
+	r := resting{Service: s.Name}
+	r.Writes, r.Until, _ = s.Slot.Paused()
+	if err := g.options.Handover.Tell(r); err != nil {
+		g.faults.Error("takeover", "error", err)
+	}
+}
+
+// hear does what a successor's tell says.
+func (g *Gateway) hear(line []byte) {
+	var r resting
+	if err := json.Unmarshal(line, &r); err != nil {
+		g.faults.Error("takeover: the successor speaks another language", "error", err)
+		return
+	}
+	s := g.services.Get(r.Service)
+	if s == nil {
+		return
+	}
+	if left := time.Until(r.Until); left > 0 {
+		s.Pause(r.Writes, left)
+	} else {
+		s.Resume()
+	}
 }
 
 func (g *Gateway) thaw() {

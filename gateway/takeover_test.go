@@ -266,6 +266,66 @@ func TestTakeover_APauseGoesOn(t *testing.T) {
 	}
 }
 
+func TestTakeover_ResumeLetsGoWhatTheGatewayBeforeHolds(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	if _, err := client(gw).Send(t.Context(), http.MethodPost, "/v1/services/app/pause", map[string]any{"max": "1h"}); err != nil {
+		t.Fatal(err)
+	}
+	held := holds(t, gw)
+	two := gw.Successor()
+	if _, err := client(two).Do(t.Context(), http.MethodPost, "/v1/services/app/resume"); err != nil {
+		t.Fatal(err)
+	}
+	if res := <-held; res == nil || res.StatusCode != 200 {
+		t.Errorf("the held one: %v", res)
+	}
+	if err := gw.Done(); err != nil {
+		t.Error(err)
+	}
+}
+
+// holds asks gw for something that it holds, and gives the answer's head.
+func holds(t *testing.T, gw *gatewaytest.Gateway) <-chan *http.Response {
+	t.Helper()
+	answer := make(chan *http.Response, 1)
+	visitor := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	go func() {
+		defer close(answer)
+		res, err := visitor.Post(gw.URL+"/", "text/plain", strings.NewReader("kept"))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		res.Body.Close()
+		answer <- res
+	}()
+	gatewaytest.Eventually(t, "it is held", func() bool { return gw.Status().Services[0].Held == 1 })
+	return answer
+}
+
+func TestStop_WhatIsHeldIsAnsweredWhenTheGraceEnds(t *testing.T) {
+	for name, end := range map[string]func(*gatewaytest.Gateway) error{
+		"stopped":  (*gatewaytest.Gateway).Stop,
+		"replaced": func(gw *gatewaytest.Gateway) error { gw.Successor(); return gw.Done() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			app := gatewaytest.NewUpstream(t, "app")
+			gw := gatewaytest.Start(t, gatewaytest.Service("app", app)+"stop: {lame_duck: 1ms, grace: 200ms}\n")
+			if _, err := client(gw).Send(t.Context(), http.MethodPost, "/v1/services/app/pause", map[string]any{"max": "1h"}); err != nil {
+				t.Fatal(err)
+			}
+			held := holds(t, gw)
+			if err := end(gw); err != nil {
+				t.Error(err)
+			}
+			if res := <-held; res == nil || res.StatusCode != 503 || res.Header.Get("X-Gateway-Reason") != "paused" || res.Header.Get("Retry-After") == "" {
+				t.Errorf("the held one: %v", res)
+			}
+		})
+	}
+}
+
 func TestTakeover_WhereNobodyRunsThereIsNothingToTake(t *testing.T) {
 	gw := gatewaytest.Start(t, gatewaytest.Service("app"))
 	if err := gw.Stop(); err != nil {

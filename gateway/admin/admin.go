@@ -25,6 +25,7 @@ type Verbs struct {
 	Status func() Status
 	Config func() ([]byte, error)      // the file in force, as written
 	Reload func(context.Context) error // one problem per line
+	Rested func(*swap.Service)         // told of each pause and resume
 
 	Services *swap.Services
 }
@@ -119,7 +120,7 @@ func New(v Verbs) http.Handler {
 		answer(w, http.StatusOK, v.Status().Reload)
 	})
 	mux.HandleFunc("GET /debug/pprof/profile", profile)
-	swaps{v.Services}.routes(mux)
+	swaps{v.Services, v.Rested}.routes(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A page in a browser must not reach this through somebody's proxy.
 		if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" || r.Host != "admin" && r.Host != "localhost" {

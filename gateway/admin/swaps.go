@@ -14,7 +14,10 @@ import (
 // swaps are the verbs that replace targets. A swap is begun by a POST, which
 // returns at once; its progress is a stream of its own that can be picked up
 // again, and a DELETE calls it off while that is possible.
-type swaps struct{ all *swap.Services }
+type swaps struct {
+	all    *swap.Services
+	rested func(*swap.Service)
+}
 
 // Begun is the answer to an order.
 type Begun struct {
@@ -35,7 +38,8 @@ type Pause struct {
 	Until   time.Time `json:"until,omitzero"`   // when it resumes by itself
 }
 
-func answerPause(w http.ResponseWriter, one *swap.Service) {
+func (s swaps) answerPause(w http.ResponseWriter, one *swap.Service) {
+	s.rested(one)
 	p := Pause{Service: one.Name}
 	p.Writes, p.Until, p.Paused = one.Slot.Paused()
 	answer(w, http.StatusOK, p)
@@ -43,10 +47,10 @@ func answerPause(w http.ResponseWriter, one *swap.Service) {
 
 func (s swaps) routes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/services/{name}/swaps", s.service(s.begin))
-	mux.HandleFunc("POST /v1/services/{name}/pause", s.service(pause))
+	mux.HandleFunc("POST /v1/services/{name}/pause", s.service(s.pause))
 	mux.HandleFunc("POST /v1/services/{name}/resume", s.service(func(w http.ResponseWriter, _ *http.Request, one *swap.Service) {
 		one.Resume()
-		answerPause(w, one)
+		s.answerPause(w, one)
 	}))
 	mux.HandleFunc("GET /v1/history", func(w http.ResponseWriter, r *http.Request) {
 		name := r.URL.Query().Get("service")
@@ -141,13 +145,13 @@ func (s swaps) begin(w http.ResponseWriter, r *http.Request, one *swap.Service) 
 	}
 }
 
-func pause(w http.ResponseWriter, r *http.Request, one *swap.Service) {
+func (s swaps) pause(w http.ResponseWriter, r *http.Request, one *swap.Service) {
 	order := PauseOrder{Max: swap.Duration(30 * time.Second)}
 	if !read(w, r, &order) {
 		return
 	}
 	one.Pause(order.Writes, time.Duration(order.Max))
-	answerPause(w, one)
+	s.answerPause(w, one)
 }
 
 // quiet is the longest silence of a progress stream.

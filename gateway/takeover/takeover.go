@@ -13,6 +13,7 @@
 package takeover
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -59,6 +60,8 @@ type Giver struct {
 	Thaw func()
 	// Leave is called when it serves. It must not wait.
 	Leave func()
+	// Hear is called with each line of JSON that the successor says after that.
+	Hear func(line []byte)
 	// Patience is how long a successor may take until it serves; 0: a minute.
 	Patience time.Duration
 }
@@ -147,6 +150,10 @@ func (g Giver) give(c *net.UnixConn) (taken bool) {
 		return false
 	}
 	g.Leave()
+	c.SetReadDeadline(time.Time{})
+	for lines := bufio.NewScanner(c); lines.Scan(); {
+		g.Hear(lines.Bytes())
+	}
 	return true
 }
 
@@ -332,6 +339,21 @@ func (h *Handover) Serving() error {
 	if _, err := io.WriteString(h.conn, serving); err != nil {
 		return fmt.Errorf("takeover: the gateway that ran has given this one up: %w", err)
 	}
+	return nil
+}
+
+// Tell says v, as JSON, to the other gateway while it leaves. One that has left
+// does not need to know.
+func (h *Handover) Tell(v any) error {
+	if h == nil {
+		return nil
+	}
+	line, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	h.conn.SetWriteDeadline(time.Now().Add(waiting))
+	h.conn.Write(append(line, '\n'))
 	return nil
 }
 

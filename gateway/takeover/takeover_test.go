@@ -38,6 +38,7 @@ func runs(t *testing.T, change func(*running)) *running {
 	}
 	r.Thaw = func() { r.did <- "thaw" }
 	r.Leave = func() { r.did <- "leave" }
+	r.Hear = func(line []byte) { r.did <- string(line) }
 	if change != nil {
 		change(r)
 	}
@@ -313,9 +314,16 @@ func TestTakeover_TheSuccessorLearnsWhenTheOtherHasLeft(t *testing.T) {
 		t.Errorf("while it is at work: %v", err)
 	case <-time.After(20 * time.Millisecond): // it would be told at once
 	}
+	if err := h.Tell([]string{"paused"}); err != nil {
+		t.Error(err)
+	}
+	r.happened(t, `["paused"]`)
 	r.left()
 	if err := <-left; err != nil {
 		t.Error(err)
+	}
+	if err := h.Tell("anybody"); err != nil {
+		t.Errorf("to one that has left: %v", err)
 	}
 }
 

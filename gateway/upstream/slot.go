@@ -17,6 +17,7 @@ type Slot struct {
 	set    atomic.Pointer[Set]
 	pause  atomic.Pointer[pause]
 	held   atomic.Int64
+	shut   atomic.Bool
 	shards [shards]shard
 
 	mu      sync.Mutex // guards waiting
@@ -223,6 +224,12 @@ func (s *Slot) Pause(writes bool, until time.Time) {
 // paused stays as it is.
 func (s *Slot) Resume() {
 	s.pause.Store(nil)
+	s.Wake()
+}
+
+// Shut ends the wait of the requests that are held, and of those that would be.
+func (s *Slot) Shut() {
+	s.shut.Store(true)
 	s.Wake()
 }
 

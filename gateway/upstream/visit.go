@@ -124,7 +124,7 @@ func (v *Visit) Again(tried []*Target, cut func(error)) error {
 
 // Hold waits until a target may serve and leases it. At most most requests wait
 // at once (ErrHoldFull); patience bounds the wait (ErrHoldTimeout), beside the
-// time that a pause still has; ctx is the request's own: one that left gives its
+// time that a pause still has, and both end at Slot.Shut; ctx is the request's own: one that left gives its
 // place up at once. Who waits is served in the order in which they came.
 func (v *Visit) Hold(ctx context.Context, patience time.Duration, most int) error {
 	s := v.slot
@@ -151,7 +151,7 @@ func (v *Visit) Hold(ctx context.Context, patience time.Duration, most int) erro
 		if p := s.pause.Load(); p != nil {
 			until = max(until, time.Until(p.until)+patience)
 		}
-		if until <= 0 {
+		if until <= 0 || s.shut.Load() {
 			if errors.Is(err, ErrPaused) {
 				return err
 			}
