@@ -68,6 +68,7 @@ type Gateway struct {
 	total transport.Total // of the connections to targets
 
 	alone      chan struct{} // closed when the gateway before this one has left
+	begun      chan struct{} // closed when this one serves
 	replaced   chan struct{} // closed when a successor serves
 	lastReload atomic.Pointer[admin.ReloadStatus]
 	tasks      sync.WaitGroup  // every goroutine that Run waits for
@@ -97,7 +98,7 @@ func New(o Options) (_ *Gateway, err error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{options: o, faults: o.Log, metrics: metrics.New(), budgets: map[string]*proxy.Budget{}, addresses: map[string]net.Addr{}, sockets: map[string]*net.TCPListener{}, alone: make(chan struct{}), replaced: make(chan struct{})}
+	g := &Gateway{options: o, faults: o.Log, metrics: metrics.New(), budgets: map[string]*proxy.Budget{}, addresses: map[string]net.Addr{}, sockets: map[string]*net.TCPListener{}, alone: make(chan struct{}), begun: make(chan struct{}), replaced: make(chan struct{})}
 	g.metrics.SetVersion(o.Version)
 	place, err := g.openLog(file.AccessLog)
 	if err != nil {
@@ -178,6 +179,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.offer(successors)
 	if err = g.succeed(successors, control); err == nil {
 		g.ready.Store(true)
+		close(g.begun)
 		g.faults.Info("serving", "version", g.options.Version, "config", g.options.ConfigPath, "http", file.Listen.HTTP, "https", file.Listen.HTTPS)
 		select {
 		case <-ctx.Done():
@@ -221,6 +223,9 @@ func (g *Gateway) reopenLog() {
 	}
 	g.log.Direct(place)
 }
+
+// Begun is closed when Run serves. A Reload before that is too early.
+func (g *Gateway) Begun() <-chan struct{} { return g.begun }
 
 // server is one listener with what serves it.
 type server struct {

@@ -8,12 +8,14 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -260,6 +262,53 @@ func TestRun_WithADamagedJournalServesAndKeepsTheAlarmInSight(t *testing.T) {
 	gatewaytest.Eventually(t, "status shows the alarm and the target up", func() bool {
 		code, out, _ := command(t, "status", "--socket", socket)
 		return code == 0 && strings.Contains(out, "ALARM: the journal of swaps was damaged") && strings.Contains(out, " up ")
+	})
+}
+
+// The port of the admin API is another's at first: the start waits for it.
+func TestRun_AHangupBeforeItServesReloadsOnceItDoes(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	dir, err := os.MkdirTemp("", "gw") // t.TempDir is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	config, socket := filepath.Join(dir, "routes.yaml"), filepath.Join(dir, "admin.sock")
+	text := "version: 1\nlisten: {http: 127.0.0.1:0}\naccess_log: \"off\"\nstate_dir: " + dir + "\n" + gatewaytest.Service("app", app)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(self, "run", "--config", config)
+	c.Env = append(os.Environ(), "BE_POMODORO_MAIN=1")
+	var logs gatewaytest.Buffer
+	c.Stdout, c.Stderr = io.Discard, &logs
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Process.Kill(); c.Wait() })
+	gatewaytest.Eventually(t, "it starts", func() bool { return strings.Contains(logs.String(), `"name":"http"`) })
+	changed := strings.Replace(text, "health: {interval: 50ms}", "health: {interval: 60ms}", 1)
+	if err := os.WriteFile(config, []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	other.Close()
+	gatewaytest.Eventually(t, "the changed file is in force", func() bool {
+		if strings.Contains(logs.String(), "panic") {
+			t.Fatal(logs.String())
+		}
+		return strings.Contains(logs.String(), `"msg":"reloaded"`)
 	})
 }
 

@@ -28,6 +28,9 @@ func runCommand() *cobra.Command {
 		signal.Ignore(syscall.SIGPIPE)
 		log := slog.New(slog.NewJSONHandler(c.ErrOrStderr(), nil))
 		limitMemory(log)
+		hangup := make(chan os.Signal, 1) // one that comes too early waits here
+		signal.Notify(hangup, syscall.SIGHUP)
+		defer signal.Stop(hangup)
 		var handover *takeover.Handover
 		if *take {
 			ctx, enough := context.WithTimeout(c.Context(), takeoverPatience)
@@ -41,16 +44,17 @@ func runCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		hangup := make(chan os.Signal, 1)
-		signal.Notify(hangup, syscall.SIGHUP)
-		defer signal.Stop(hangup)
 		go tidy(c.Context()) // they end with the program and have nothing to finish
 		go spare(c.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- g.Run(c.Context()) }()
+		begun := g.Begun()
+		var hangups <-chan os.Signal
 		for {
 			select {
-			case <-hangup:
+			case <-begun:
+				begun, hangups = nil, hangup
+			case <-hangups:
 				g.Reload(c.Context()) // says itself what became of it
 			case err := <-ended:
 				return err
