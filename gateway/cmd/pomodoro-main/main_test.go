@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"pomodoro.cc/gateway"
 	"pomodoro.cc/gateway/admin"
 	"pomodoro.cc/gateway/gatewaytest"
 	"pomodoro.cc/gateway/swap"
@@ -110,6 +111,28 @@ func TestSwap_PrintsAReportAndTheHistoryKeepsIt(t *testing.T) {
 	}
 	if _, got := gw.Get("/"); got != "app" {
 		t.Errorf("%q answers", got)
+	}
+}
+
+func TestSwap_WaitsForATakeoverWhenToldTo(t *testing.T) {
+	app, next := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "next")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	h, err := gateway.TakeOver(t.Context(), gw.Path)
+	if err != nil || h == nil {
+		t.Fatalf("%v, %v", h, err)
+	}
+	defer h.Close()
+	args := []string{"swap", "app", "--socket", socketOf(gw), "--target", next.URL, "--version", "v2", "--watch", "0s"}
+	if code, _, errs := command(t, args...); code != 6 || !strings.Contains(errs, "taking this gateway over") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+	var out, errs gatewaytest.Buffer
+	done := make(chan int)
+	go func() { done <- run(t.Context(), append(args, "--wait"), &out, &errs) }()
+	gatewaytest.Eventually(t, "it waits", func() bool { return strings.Contains(errs.String(), "waiting: another process is taking") })
+	h.Close()
+	if code := <-done; code != 0 {
+		t.Errorf("exit %d: %s%s", code, out.String(), errs.String())
 	}
 }
 

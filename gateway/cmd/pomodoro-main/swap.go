@@ -75,7 +75,7 @@ func swapFlags(c *cobra.Command, order *swap.Order) func(*cobra.Command, string)
 		c.Flags().Duration(name, 0, help+"; default: the service's own (routes.yaml)")
 	}
 	canary := c.Flags().String("canary", "", "shares of the visitors before all of them, like 5%:30s,25%:1m")
-	c.Flags().BoolVar(&order.Wait, "wait", false, "wait for another swap of this service rather than be refused")
+	c.Flags().BoolVar(&order.Wait, "wait", false, "wait for another swap of this service, or a takeover of the gateway, rather than be refused")
 	c.Flags().BoolVar(&order.DetachStreams, "detach-streams", false, "be done when only streams are left on the old targets")
 	c.Flags().StringVar(&order.By, "by", "", "who asks, for the history; default: the CircleCI job, or the user")
 	return func(c *cobra.Command, service string) error {
@@ -140,7 +140,7 @@ func actor() string {
 // calls the swap off; where that is too late it is followed to its end.
 func carryOut(c *cobra.Command, client *admin.Client, service string, order *swap.Order) (*swap.Report, error) {
 	ctx := c.Context()
-	res, err := client.Send(ctx, http.MethodPost, "/v1/services/"+url.PathEscape(service)+"/swaps", order)
+	res, err := begin(c, client, service, order)
 	if err != nil {
 		return nil, err
 	}
@@ -180,6 +180,27 @@ func carryOut(c *cobra.Command, client *admin.Client, service string, order *swa
 			fmt.Fprintf(c.ErrOrStderr(), "pomodoro-main: %v; trying again\n", err)
 		}
 		time.Sleep(500 * time.Millisecond)
+	}
+}
+
+// begin sends the order. One that waits for another swap waits for a takeover too,
+// and is then sent to the successor.
+func begin(c *cobra.Command, client *admin.Client, service string, order *swap.Order) (*http.Response, error) {
+	for said := ""; ; {
+		res, err := client.Send(c.Context(), http.MethodPost, "/v1/services/"+url.PathEscape(service)+"/swaps", order)
+		var no *admin.Refusal
+		if !order.Wait || !errors.As(err, &no) || no.Problem.Code != swap.Locked {
+			return res, err
+		}
+		if no.Problem.Detail != said {
+			said = no.Problem.Detail
+			fmt.Fprintln(c.ErrOrStderr(), "waiting:", said)
+		}
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-c.Context().Done():
+			return nil, err
+		}
 	}
 }
 
