@@ -272,7 +272,7 @@ func TestTakeover_ResumeLetsGoWhatTheGatewayBeforeHolds(t *testing.T) {
 	if _, err := client(gw).Send(t.Context(), http.MethodPost, "/v1/services/app/pause", map[string]any{"max": "1h"}); err != nil {
 		t.Fatal(err)
 	}
-	held := holds(t, gw)
+	held := heldBy(t, gw)
 	two := gw.Successor()
 	if _, err := client(two).Do(t.Context(), http.MethodPost, "/v1/services/app/resume"); err != nil {
 		t.Fatal(err)
@@ -285,8 +285,8 @@ func TestTakeover_ResumeLetsGoWhatTheGatewayBeforeHolds(t *testing.T) {
 	}
 }
 
-// holds asks gw for something that it holds, and gives the answer's head.
-func holds(t *testing.T, gw *gatewaytest.Gateway) <-chan *http.Response {
+// heldBy asks gw for something that it holds, and gives the answer's head.
+func heldBy(t *testing.T, gw *gatewaytest.Gateway) <-chan *http.Response {
 	t.Helper()
 	answer := make(chan *http.Response, 1)
 	visitor := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -315,7 +315,7 @@ func TestStop_WhatIsHeldIsAnsweredWhenTheGraceEnds(t *testing.T) {
 			if _, err := client(gw).Send(t.Context(), http.MethodPost, "/v1/services/app/pause", map[string]any{"max": "1h"}); err != nil {
 				t.Fatal(err)
 			}
-			held := holds(t, gw)
+			held := heldBy(t, gw)
 			if err := end(gw); err != nil {
 				t.Error(err)
 			}

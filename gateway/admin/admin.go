@@ -95,7 +95,7 @@ type Problem struct {
 	Status   int      `json:"status"`
 	Detail   string   `json:"detail"`
 	Problems []string `json:"problems,omitempty"`
-	Code     string   `json:"code,omitempty"` // of a swap that was refused
+	Code     string   `json:"code,omitempty"` // of a swap or a reload that was refused
 }
 
 // New returns the API over v.
@@ -113,7 +113,11 @@ func New(v Verbs) http.Handler {
 	})
 	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
 		if err := v.Reload(r.Context()); err != nil {
-			answer(w, http.StatusUnprocessableEntity, Problem{Title: "reload refused", Status: http.StatusUnprocessableEntity,
+			status, code := http.StatusUnprocessableEntity, swap.CodeOf(err)
+			if code == swap.Locked {
+				status = http.StatusConflict
+			}
+			answer(w, status, Problem{Title: "reload refused", Status: status, Code: code,
 				Detail: "the running configuration goes on", Problems: strings.Split(err.Error(), "\n")})
 			return
 		}
@@ -192,6 +196,8 @@ func (c *Client) Send(ctx context.Context, method, path string, body any) (*http
 	}
 	res, err := c.http.Do(r)
 	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, fmt.Errorf("interrupted before the gateway answered: %w", context.Cause(ctx))
 	case errors.Is(err, syscall.EACCES):
 		return nil, fmt.Errorf("%w: no permission for socket %s; run as its owner or group", ErrUnreachable, c.socket)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):

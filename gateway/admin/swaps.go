@@ -58,7 +58,11 @@ func (s swaps) routes(mux *http.ServeMux) {
 			s.unknown(w, name)
 			return
 		}
-		answer(w, http.StatusOK, s.all.History(name))
+		list := s.all.History(name)
+		if list == nil {
+			list = []*swap.Report{}
+		}
+		answer(w, http.StatusOK, list)
 	})
 	mux.HandleFunc("GET /v1/swaps/{id}", s.swap(func(w http.ResponseWriter, _ *http.Request, one *swap.Swap) {
 		if report := one.Report(); report != nil {

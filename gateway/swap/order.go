@@ -1,7 +1,9 @@
 package swap
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -98,7 +100,7 @@ type Plan struct {
 
 // Order is what somebody wants. Nil fields take the service's own values.
 type Order struct {
-	Targets  []Spec    `json:"targets"`
+	Targets  Specs     `json:"targets"`
 	Version  string    `json:"version"`
 	Build    int64     `json:"build,omitempty"` // 0: none; a later build may not be overtaken by an older one
 	By       string    `json:"by,omitempty"`
@@ -114,18 +116,31 @@ type Order struct {
 	Rollback      bool `json:"rollback,omitempty"`       // Targets are those of Version in the history; none: the previous ones
 }
 
-// UnmarshalJSON takes targets as objects or as URLs alone, and writes a URL as the
-// file's are written, so that one place has one name.
-func (s *Spec) UnmarshalJSON(b []byte) error {
-	type plain Spec
-	into := any((*plain)(s))
-	if len(b) > 0 && b[0] == '"' {
-		into = &s.URL
-	}
-	if err := json.Unmarshal(b, into); err != nil {
+// Specs are the targets of an order.
+type Specs []Spec
+
+// UnmarshalJSON takes targets as objects or as URLs alone, refuses unknown fields,
+// and writes a URL as the file's are written, so that one place has one name. What
+// the journal or a report says is read as it comes.
+func (s *Specs) UnmarshalJSON(b []byte) error {
+	var list []json.RawMessage
+	if err := json.Unmarshal(b, &list); err != nil {
 		return err
 	}
-	s.URL = config.Canonical(s.URL)
+	*s = make(Specs, len(list))
+	for i, one := range list {
+		spec := &(*s)[i]
+		into := any(spec)
+		if one[0] == '"' {
+			into = &spec.URL
+		}
+		d := json.NewDecoder(bytes.NewReader(one))
+		d.DisallowUnknownFields()
+		if err := d.Decode(into); err != nil {
+			return err
+		}
+		spec.URL = config.Canonical(spec.URL)
+	}
 	return nil
 }
 
@@ -159,7 +174,22 @@ const (
 	Locked     = "locked"     // another swap of this service is under way
 	Superseded = "superseded" // a newer build serves
 	Nothing    = "nothing"    // there is no such release or swap
+	Unproven   = "unproven"   // of a reload: a new target never became healthy
 )
+
+// CodeOf is the code of what kept a reload from changing anything; empty: another
+// reason, such as routes.yaml itself.
+func CodeOf(err error) string {
+	var no *Refusal
+	var not *unproven
+	switch {
+	case errors.As(err, &no):
+		return no.Code
+	case errors.As(err, &not):
+		return Unproven
+	}
+	return ""
+}
 
 // Error says it.
 func (r *Refusal) Error() string { return r.Text }
@@ -224,7 +254,7 @@ func (r *Report) ExitCode() int {
 	case Lost:
 		return 5
 	case Refused:
-		if r.Code == Invalid {
+		if r.Code == Invalid || r.Code == Nothing {
 			return 2
 		}
 		return 6

@@ -23,12 +23,13 @@ var version = "dev"
 
 // The exit codes that scripts may rely on.
 const (
-	exitDone        = 0
-	exitUnknown     = 1
-	exitUsage       = 2 // usage or invalid configuration
-	exitLocked      = 6
-	exitUnreachable = 7
-	exitTimedOut    = 8 // outcome unknown
+	exitDone         = 0
+	exitUnknown      = 1
+	exitUsage        = 2 // usage or invalid configuration
+	exitNeverHealthy = 3
+	exitLocked       = 6
+	exitUnreachable  = 7
+	exitTimedOut     = 8 // outcome unknown
 )
 
 func main() {
@@ -90,6 +91,8 @@ func exitCode(err error) int {
 		return exitUnreachable
 	case errors.As(err, &refusal) && (refusal.Problem.Code == swap.Locked || refusal.Problem.Code == swap.Superseded):
 		return exitLocked
+	case errors.As(err, &refusal) && refusal.Problem.Code == swap.Unproven:
+		return exitNeverHealthy
 	case errors.As(err, new(usage)), errors.As(err, &problems), errors.As(err, &refusal):
 		return exitUsage
 	}

@@ -136,6 +136,65 @@ func TestSwap_WaitsForATakeoverWhenToldTo(t *testing.T) {
 	}
 }
 
+func TestSwap_ARefusalIsAReportInJSONToo(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	at := "--socket=" + socketOf(gw)
+	if code, out, _ := command(t, "history", "--json", at); code != 0 || out != "[]\n" {
+		t.Errorf("history of nothing: exit %d, %q", code, out)
+	}
+	h, err := gateway.TakeOver(t.Context(), gw.Path) // until it closes, nothing may begin
+	if err != nil || h == nil {
+		t.Fatalf("%v, %v", h, err)
+	}
+	defer h.Close()
+	for _, c := range []struct {
+		args []string
+		code int
+		says string // Code
+	}{
+		{[]string{"swap", "app", "--version", "v2", "--target", app.URL}, 6, swap.Locked},
+		{[]string{"swap", "nobody", "--version", "v2", "--target", app.URL}, 2, swap.Invalid},
+	} {
+		code, out, errs := command(t, append(c.args, "--json", at)...)
+		var r swap.Report
+		if err := json.Unmarshal([]byte(out), &r); err != nil || code != c.code || r.Exit != c.code || r.Result != swap.Refused || r.Code != c.says || r.Text == "" || !strings.Contains(errs, r.Text) {
+			t.Errorf("%q: exit %d, %v: %s%s", c.args, code, err, out, errs)
+		}
+	}
+	if code, _, errs := command(t, "reload", at); code != 6 || !strings.Contains(errs, "taking this gateway over") {
+		t.Errorf("reload: exit %d: %s", code, errs)
+	}
+}
+
+func TestReload_ItsExitCodeSaysWhatKeptIt(t *testing.T) {
+	app, ill := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "ill")
+	ill.FallsIll()
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	at := "--socket=" + socketOf(gw)
+	patient := func(patience string) string {
+		return strings.Replace(gatewaytest.Service("app", ill), "    targets:", "    swap: {patience: "+patience+"}\n    targets:", 1)
+	}
+	gw.Writes(patient("100ms"))
+	if code, _, errs := command(t, "reload", at); code != 3 || !strings.Contains(errs, "503") {
+		t.Errorf("never healthy: exit %d: %s", code, errs)
+	}
+	gw.Writes("services: {}\nroots: []\n")
+	if code, _, errs := command(t, "reload", at); code != 2 {
+		t.Errorf("a bad file: exit %d: %s", code, errs)
+	}
+	gw.Writes(patient("1h"))
+	ctx, interrupt := context.WithCancel(t.Context())
+	done := make(chan int)
+	var out, errs gatewaytest.Buffer
+	go func() { done <- run(ctx, []string{"reload", at}, &out, &errs) }()
+	gatewaytest.Eventually(t, "it proves", func() bool { return gw.Status().Services[0].Swap != nil })
+	interrupt()
+	if code := <-done; code != 1 || !strings.Contains(errs.String(), "interrupted") {
+		t.Errorf("interrupted: exit %d: %s", code, errs.String())
+	}
+}
+
 func TestSwap_AnInterruptCallsItOff(t *testing.T) {
 	app, ill := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "ill")
 	ill.FallsIll()

@@ -101,6 +101,15 @@ func swapFlags(c *cobra.Command, order *swap.Order) func(*cobra.Command, string)
 		}
 		client := admin.NewClient(*socket)
 		report, err := carryOut(c, client, service, order)
+		var no *admin.Refusal
+		if *asJSON && errors.As(err, &no) { // the report of one that was never begun
+			report = &swap.Report{Service: service, Result: swap.Refused, Exit: exitCode(err), Text: no.Problem.Detail, Code: no.Problem.Code,
+				Version: order.Version, Build: order.Build, Targets: []string{}, By: order.By, Rollback: order.Rollback}
+			for _, target := range order.Targets {
+				report.Targets = append(report.Targets, target.URL)
+			}
+			return errors.Join(err, json.NewEncoder(c.OutOrStdout()).Encode(report))
+		}
 		if err != nil {
 			return err
 		}
