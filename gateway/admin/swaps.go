@@ -73,7 +73,13 @@ func (s swaps) routes(mux *http.ServeMux) {
 		answer(w, http.StatusAccepted, SwapStatus{ID: one.ID, Phase: phase, Text: text})
 	}))
 	mux.HandleFunc("GET /v1/swaps/{id}/events", s.swap(follow))
-	mux.HandleFunc("DELETE /v1/swaps/{id}", s.swap(func(w http.ResponseWriter, _ *http.Request, one *swap.Swap) {
+	mux.HandleFunc("DELETE /v1/swaps/{id}", s.swap(func(w http.ResponseWriter, r *http.Request, one *swap.Swap) {
+		// Two jobs of one build share its swap: one that follows it, and is
+		// interrupted, does not call off the other's.
+		if r.URL.Query().Get("unless") == "shared" && one.Attending() > 1 {
+			answer(w, http.StatusConflict, Problem{Title: "not cancelled", Status: http.StatusConflict, Code: swap.Shared, Detail: "somebody else follows this swap too"})
+			return
+		}
 		if !one.Cancel() {
 			refuse(w, http.StatusConflict, "it is too late to call this swap off: it is published or has ended; use rollback")
 			return

@@ -168,6 +168,13 @@ func (w *Swap) Attend() (leave func()) {
 	})
 }
 
+// Attending counts those who attend to the swap now.
+func (w *Swap) Attending() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.attending
+}
+
 func (w *Swap) attendance(needed bool) {
 	if !needed {
 		return

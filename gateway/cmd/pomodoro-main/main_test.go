@@ -212,6 +212,31 @@ func TestSwap_AnInterruptCallsItOff(t *testing.T) {
 	}
 }
 
+func TestSwap_AnInterruptLeavesASharedOneToTheOther(t *testing.T) {
+	app, next := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "next")
+	next.FallsIll()
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	args := []string{"swap", "app", "--socket", socketOf(gw), "--target", next.URL, "--version", "v2", "--build", "3", "--watch", "0s"}
+	follow := func(ctx context.Context) (errs *gatewaytest.Buffer, done chan int) {
+		var out gatewaytest.Buffer
+		errs, done = new(gatewaytest.Buffer), make(chan int, 1)
+		go func() { done <- run(ctx, args, &out, errs) }()
+		gatewaytest.Eventually(t, "it follows", func() bool { return strings.Contains(errs.String(), "prove") })
+		return errs, done
+	}
+	_, first := follow(t.Context())
+	ctx, interrupt := context.WithCancel(t.Context())
+	errs, second := follow(ctx)
+	interrupt()
+	if code := <-second; code != 8 || !strings.Contains(errs.String(), "goes on without this command") {
+		t.Errorf("the interrupted one: exit %d: %s", code, errs)
+	}
+	next.Recovers()
+	if code := <-first; code != 0 {
+		t.Errorf("the other: exit %d", code)
+	}
+}
+
 func TestStatus_WatchPrintsEachChangeUntilInterrupted(t *testing.T) {
 	app := gatewaytest.NewUpstream(t, "app")
 	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))

@@ -146,7 +146,8 @@ func actor() string {
 }
 
 // carryOut sends the order and follows the swap until its report. An interrupt
-// calls the swap off; where that is too late it is followed to its end.
+// calls the swap off; where that is too late it is followed to its end, and left
+// alone where another command follows it.
 func carryOut(c *cobra.Command, client *admin.Client, service string, order *swap.Order) (*swap.Report, error) {
 	ctx := c.Context()
 	res, err := begin(c, client, service, order)
@@ -158,10 +159,17 @@ func carryOut(c *cobra.Command, client *admin.Client, service string, order *swa
 	if err := json.NewDecoder(res.Body).Decode(&begun); err != nil {
 		return nil, fmt.Errorf("swap: %w", err)
 	}
+	following, leave := context.WithCancel(context.WithoutCancel(ctx))
+	defer leave()
 	called := context.AfterFunc(ctx, func() {
 		fmt.Fprintln(c.ErrOrStderr(), "interrupted: calling the swap off, if nothing is published yet")
-		res, err := client.Do(context.WithoutCancel(ctx), http.MethodDelete, "/v1/swaps/"+begun.ID)
+		res, err := client.Do(context.WithoutCancel(ctx), http.MethodDelete, "/v1/swaps/"+begun.ID+"?unless=shared")
 		var late *admin.Refusal
+		if errors.As(err, &late) && late.Problem.Code == swap.Shared {
+			fmt.Fprintln(c.ErrOrStderr(), "somebody else follows it too: it goes on without this command")
+			leave()
+			return
+		}
 		if errors.As(err, &late) && late.Problem.Status == http.StatusConflict {
 			fmt.Fprintln(c.ErrOrStderr(), "it is published already: following it to its end")
 			return
@@ -176,9 +184,12 @@ func carryOut(c *cobra.Command, client *admin.Client, service string, order *swa
 	const tries = 20 // a gateway that is started again is back within seconds
 	from := 0
 	for try := 0; ; try++ {
-		report, err := followEvents(context.WithoutCancel(ctx), c.ErrOrStderr(), client, begun.ID, &from)
+		report, err := followEvents(following, c.ErrOrStderr(), client, begun.ID, &from)
 		if report != nil {
 			return report, nil
+		}
+		if following.Err() != nil {
+			return nil, failed(exitTimedOut)
 		}
 		var no *admin.Refusal
 		if try == tries || errors.As(err, &no) {
