@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/fetch"
 	"github.com/chromedp/cdproto/network"
@@ -190,14 +191,16 @@ func TestAccount_ALoginInAnotherTabIsSeenToo(t *testing.T) {
 func TestAccount_AnEntryThatAnotherDeviceMovesIsNotThereTwice(t *testing.T) {
 	p := visit(t, theSite(t), "/")
 	p.logsIn("moves")
-	entry := p.asks("POST", "/api/pomodoro", `{"type":"break","minutes":5,"startedAt":"2026-03-01T10:00:00Z"}`)
-	starts := func(hour string) func() bool {
+	start := time.Now().UTC().Add(-5 * time.Hour).Truncate(time.Hour)
+	entry := p.asks("POST", "/api/pomodoro", fmt.Sprintf(`{"type":"break","minutes":5,"startedAt":%q}`, start.Format(time.RFC3339)))
+	starts := func(at time.Time) func() bool {
 		return func() bool {
 			kept := p.stored("entries")
-			return len(kept) == 1 && kept[0]["startedAt"] == "2026-03-01T"+hour+":00:00.000Z"
+			return len(kept) == 1 && kept[0]["startedAt"] == at.Format("2006-01-02T15:04:05.000Z")
 		}
 	}
-	contract.Until(t, "the entry is here", starts("10"))
-	p.asks("PATCH", "/api/pomodoro/"+entry["id"].(string), `{"startedAt":"2026-03-01T11:00:00Z"}`)
-	contract.Until(t, "it is where it was moved to, and there alone", starts("11"))
+	contract.Until(t, "the entry is here", starts(start))
+	later := start.Add(time.Hour)
+	p.asks("PATCH", "/api/pomodoro/"+entry["id"].(string), fmt.Sprintf(`{"startedAt":%q}`, later.Format(time.RFC3339)))
+	contract.Until(t, "it is where it was moved to, and there alone", starts(later))
 }

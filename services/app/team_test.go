@@ -72,6 +72,10 @@ func TestTeam_AFullRoomSaysThatItIs(t *testing.T) {
 	call(p, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: tampered + `window.full = true;`})
 	p.open("/team/full")
 	p.shows("#team-status", "The room is full")
+	p.click("nav a:nth-child(3)")
+	eval[bool](p, `(window.full = false, true)`)
+	p.write("#team-name", "another")
+	p.sees(`document.querySelectorAll("#team-people li").length === 1 && document.querySelector("#team-status").innerText === ""`)
 }
 
 // leftInRoom is the room's digits in seconds.

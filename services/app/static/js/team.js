@@ -42,6 +42,8 @@ export function enter(location) {
 export function leave() {
   clearTimeout(waiting);
   clearTimeout(overdue);
+  overdue = 0;
+  text(at("team-status"), ""); // it was about this room
   room = null;
   timer = null;
   unsent = [];
