@@ -164,3 +164,59 @@ func TestReload_AServiceThatWasReadyIsNotSaidToBeIll(t *testing.T) {
 		t.Errorf("results %v", got)
 	}
 }
+
+func TestReload_WhatTheFileSaysOfTheTargetsThatServeIsKnownAfterARestart(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	gw := gatewaytest.Start(t, oneService(old, ""))
+	o := to("v2", next)
+	o["build"] = 7
+	if r := swaps(t, gw, o); r.Result != swap.Done {
+		t.Fatalf("%s: %s", r.Result, r.Text)
+	}
+	for _, step := range []struct{ target, version string }{
+		{next.URL, "v2"}, {"{url: \"" + next.URL + "\", version: v2b, weight: 3}", "v2b"},
+	} {
+		gw.Writes(strings.Replace(oneService(next, ""), next.URL, step.target, 1))
+		if err := gw.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, when := range []string{"after the reload", "after the restart"} {
+			if s := gw.Status().Services[0]; s.Version != step.version || s.Build != 7 || s.Targets[0].URL != next.URL || s.Targets[0].Version != step.version {
+				t.Errorf("%s: %+v, want %s", when, s, step.version)
+			}
+			if when == "after the reload" {
+				gw.Restarts()
+			}
+		}
+	}
+	late := to("v1", old)
+	late["build"] = 6
+	if _, err := order(t, gw, "app", late); err == nil {
+		t.Error("an older build was taken")
+	}
+}
+
+func TestReload_AServiceThatComesBackBeginsWithTheTargetsOfTheFile(t *testing.T) {
+	app, api, next := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "api"), gatewaytest.NewUpstream(t, "next")
+	gw := gatewaytest.Start(t, twoServices(app, api, ""))
+	id, err := order(t, gw, "api", to("v2", next))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := report(t, gw, id); r.Result != swap.Done {
+		t.Fatalf("%s: %s", r.Result, r.Text)
+	}
+	for _, file := range []string{oneService(app, ""), twoServices(app, api, "")} {
+		gw.Writes(file)
+		if err := gw.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, got := gw.Get("/api"); got != "api" {
+		t.Errorf("%q answers", got)
+	}
+	gw.Restarts()
+	if _, got := gw.Get("/api"); got != "api" {
+		t.Errorf("after a restart %q answers", got)
+	}
+}

@@ -1,6 +1,7 @@
 package swap
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -92,8 +93,14 @@ func (j *Journal) History(name string) (list []*Report) {
 func (j *Journal) recall(name string, file []Spec) (Release, []Spec) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if r, known := j.doc.Services[name]; known && samePlaces(r.File, file) {
-		return r.Serving, r.File
+	r, known := j.doc.Services[name]
+	switch {
+	case known && slices.Equal(r.File, file):
+		return r.Serving, file
+	case known && samePlaces(r.Serving.Targets, file):
+		return r.Serving.labelled(file), file
+	case known && samePlaces(r.File, file):
+		return r.Serving, file
 	}
 	return Release{Targets: file, Version: versionOf(file)}, file
 }
@@ -172,20 +179,37 @@ func (j *Journal) intend(w *Swap) error {
 func (j *Journal) commit(name string, file []Spec, to, from Release) error {
 	return j.save(func(d *document) {
 		r := d.Services[name]
-		r.File, r.Serving, r.Before = file, to, from
-		if r.Under != nil {
-			u := *r.Under
-			u.Committed = true
-			r.Under = &u
+		if r.Under == nil {
+			return // routes.yaml dropped the service meanwhile
 		}
-		d.Services[name] = r
+		u := *r.Under
+		u.Committed = true
+		d.Services[name] = record{File: file, Serving: to, Before: from, Under: &u}
 	})
 }
 
 // stay records that serving goes on although the file may say otherwise.
 func (j *Journal) stay(name string, file []Spec, serving Release) error {
 	return j.note(func(d *document) {
-		d.Services[name] = record{File: file, Serving: serving, Before: d.Services[name].Before}
+		if r, known := d.Services[name]; known { // not dropped from the file meanwhile
+			d.Services[name] = record{File: file, Serving: serving, Before: r.Before}
+		}
+	})
+}
+
+// settle records what serves services that no swap is under way of, and forgets
+// those that all does not name.
+func (j *Journal) settle(settled map[string]record, all map[string]*Service) error {
+	return j.note(func(d *document) {
+		for name, r := range settled {
+			was := d.Services[name]
+			r.Before = was.Before
+			if len(was.Serving.Targets) > 0 && !samePlaces(was.Serving.Targets, r.Serving.Targets) {
+				r.Before = was.Serving
+			}
+			d.Services[name] = r
+		}
+		maps.DeleteFunc(d.Services, func(name string, _ record) bool { return all[name] == nil })
 	})
 }
 

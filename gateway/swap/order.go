@@ -2,9 +2,11 @@ package swap
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +27,23 @@ type Release struct {
 	Targets []Spec `json:"targets"`
 	Version string `json:"version,omitempty"`
 	Build   int64  `json:"build,omitempty"`
+}
+
+// labelled is the release with the weights that the file gives to its targets, and
+// the versions where it gives some.
+func (r Release) labelled(file []Spec) Release {
+	versions := map[string]string{}
+	for _, t := range r.Targets {
+		versions[t.URL] = t.Version
+	}
+	r.Targets = slices.Clone(file)
+	for i, t := range r.Targets {
+		r.Targets[i].Version = cmp.Or(t.Version, versions[t.URL])
+	}
+	if slices.ContainsFunc(file, func(t Spec) bool { return t.Version != "" }) {
+		r.Version = versionOf(file)
+	}
+	return r
 }
 
 // Duration is a time.Duration written like 30s in JSON.

@@ -69,7 +69,7 @@ func (r *revision) ready(ctx context.Context) (err error) {
 	r.serving = s.serving
 	s.mu.Unlock()
 	if samePlaces(r.serving.Targets, r.wanted.Targets) {
-		r.serving.Targets = r.wanted.Targets
+		r.serving = r.serving.labelled(r.wanted.Targets)
 	}
 	r.members, err = s.members(r.serving.Targets, r.wanted.Settings)
 	return err
@@ -99,7 +99,6 @@ func (r *revision) put() {
 		if !r.fresh { // it is in force already
 			r.apply()
 		}
-		r.unlock()
 		return
 	}
 	s.mu.Lock()

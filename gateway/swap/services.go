@@ -161,10 +161,13 @@ func (all *Services) Adopt(desired map[string]Desired) error {
 	return nil
 }
 
-// Start begins the checks of every service.
+// Start begins the checks of every service, and writes what serves.
 func (all *Services) Start() {
+	settled, now := map[string]record{}, map[string]*Service{}
 	for _, s := range all.List() {
+		now[s.Name] = s
 		s.mu.Lock()
+		settled[s.Name] = record{File: s.file, Serving: s.serving}
 		var members []*Member
 		for _, m := range s.live {
 			members = append(members, m)
@@ -172,6 +175,7 @@ func (all *Services) Start() {
 		s.mu.Unlock()
 		s.start(members)
 	}
+	all.settle(settled, now)
 }
 
 // Reload is the second door: services whose targets changed in the file are
@@ -205,16 +209,30 @@ func (all *Services) Reload(ctx context.Context, by string, desired map[string]D
 		}
 		return err
 	}
+	settled := map[string]record{}
 	for _, r := range list {
 		r.put()
+		if r.swap == nil {
+			settled[r.service.Name] = record{File: r.wanted.Targets, Serving: r.serving}
+		}
 	}
+	all.settle(settled, next)
 	for _, r := range list {
+		r.unlock()
 		if r.swap != nil {
 			<-r.swap.published
 		}
 	}
 	all.retain(next)
 	return nil
+}
+
+// settle writes what serves now. A journal that cannot be written is only said: what
+// it would tell after a restart is older, and the next change writes it.
+func (all *Services) settle(settled map[string]record, now map[string]*Service) {
+	if err := all.journal.settle(settled, now); err != nil {
+		all.Log.Error("journal", "error", err)
+	}
 }
 
 // prepare does everything that can still fail, and adopt last of it: its error, too,
