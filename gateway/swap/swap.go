@@ -64,7 +64,9 @@ func (w *Swap) finish() {
 	w.conclude()
 }
 
-// claim takes the service's lock, waiting for it when the order says so.
+// claim takes the service's lock, waiting for it when the order says so. With an
+// error, too, the swap has it until it is over: who asks for a swap finds it under
+// way or in the history.
 func (w *Swap) claim(ctx context.Context) error {
 	s := w.service
 	if err := s.lockFor(ctx, w); err != nil {
@@ -72,14 +74,12 @@ func (w *Swap) claim(ctx context.Context) error {
 	}
 	// What was true when the order came may have changed while it waited.
 	if err := s.supersedes(w.order); err != nil {
-		s.unlock(w)
 		return err
 	}
 	s.mu.Lock()
 	w.report.From = s.serving
 	if samePlaces(s.serving.Targets, w.order.Targets) {
 		s.mu.Unlock()
-		defer s.unlock(w)
 		return s.relabel(w)
 	}
 	w.settings = s.settings
