@@ -31,11 +31,7 @@ func Fail(w http.ResponseWriter, r *http.Request, a *Answer) {
 	x := From(r)
 	x.Reason = a.Reason
 	h := w.Header()
-	closing := h["Connection"] // of the lame duck
 	clear(h)
-	if closing != nil {
-		h["Connection"] = closing
-	}
 	h.Set(ReasonHeader, a.Reason)
 	h.Set("X-Request-Id", x.ID)
 	h.Set("Cache-Control", "no-store")

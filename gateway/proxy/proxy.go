@@ -104,17 +104,38 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // that says what HTTP/1.1 does anyway is taken out here.
 func endToEnd(h http.Header) bool {
 	for name, values := range h {
-		switch name {
-		case "Connection":
-			if len(values) != 1 || !strings.EqualFold(values[0], "keep-alive") {
-				return false
-			}
-			delete(h, name)
-		case "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		if !isHop(name) {
+			continue
+		}
+		if name != "Connection" || len(values) != 1 || !strings.EqualFold(values[0], "keep-alive") {
 			return false
 		}
+		delete(h, name)
 	}
 	return true
+}
+
+// isHop tells whether a field concerns one connection alone, whatever Connection says.
+func isHop(name string) bool {
+	switch name {
+	case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return false
+}
+
+// dropHops takes out what concerns one connection alone.
+func dropHops(h http.Header) {
+	for _, names := range h["Connection"] {
+		for name := range strings.SplitSeq(names, ",") {
+			h.Del(textproto.TrimString(name))
+		}
+	}
+	for name := range h {
+		if isHop(name) {
+			delete(h, name)
+		}
+	}
 }
 
 // rewrite makes the request that a target sees. ReverseProxy has removed

@@ -49,7 +49,8 @@ func (a *attempts) upgrade(res *http.Response) error {
 // open takes the visitor's connection and tells it that the protocol changes.
 func (a *attempts) open(res *http.Response) (*tunnel, error) {
 	both, ok := res.Body.(io.ReadWriteCloser)
-	if !ok || !strings.EqualFold(res.Header.Get("Upgrade"), a.r.Header.Get("Upgrade")) {
+	protocol := res.Header.Get("Upgrade")
+	if !ok || !strings.EqualFold(protocol, a.r.Header.Get("Upgrade")) {
 		return nil, errBadAnswer
 	}
 	if err := check(res); err != nil {
@@ -57,13 +58,13 @@ func (a *attempts) open(res *http.Response) (*tunnel, error) {
 	}
 	x := a.x
 	head := x.out.Header().Clone()
-	for _, name := range []string{"Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Te", "Trailer", "Transfer-Encoding", "Content-Length"} {
-		res.Header.Del(name)
-	}
+	dropHops(res.Header)
+	res.Header.Del("Content-Length")
 	for name, values := range res.Header {
 		head[name] = append(head[name], values...)
 	}
 	head.Set("Connection", "Upgrade")
+	head.Set("Upgrade", protocol)
 	conn, rw, err := http.NewResponseController(x.out.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, err

@@ -11,24 +11,43 @@ import (
 // deadlines, ReadFrom keeps splice.
 type writer struct {
 	http.ResponseWriter
-	x      *Exchange
-	major  int // of the visitor's HTTP
-	status int
-	bytes  int64
-	behind bool // something was written that the visitor may not have yet
+	x            *Exchange
+	major, minor int      // of the visitor's HTTP
+	connection   []string // what the lame duck says in the field Connection; nil: nothing
+	status       int
+	bytes        int64
+	behind       bool // something was written that the visitor may not have yet
 }
 
 // Unwrap serves http.ResponseController.
 func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// WriteHeader notes the final status; 1xx go through.
+// WriteHeader notes the final status, and sees to the connection.
 func (w *writer) WriteHeader(status int) {
-	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+	if status < 200 && status != http.StatusSwitchingProtocols {
+		w.inform(status)
+		return
+	}
+	if w.status == 0 {
 		w.status, w.behind = status, true
+		if w.connection != nil {
+			w.Header()["Connection"] = w.connection
+		}
 		if w.major == 1 && w.x.in.unread() {
 			w.last()
 		}
 	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// inform passes an informational answer on, without what was said of the target's
+// connection or of the visitor's, which HTTP/2 takes for a fault. HTTP/1.0 knows
+// none (RFC 9110 15.2). ReverseProxy takes the fields back.
+func (w *writer) inform(status int) {
+	if w.major == 1 && w.minor == 0 {
+		return
+	}
+	dropHops(w.Header())
 	w.ResponseWriter.WriteHeader(status)
 }
 
