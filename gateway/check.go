@@ -6,6 +6,7 @@ import (
 
 	"pomodoro.cc/gateway/config"
 	"pomodoro.cc/gateway/router"
+	"pomodoro.cc/gateway/socket"
 )
 
 // Load reads a routes.yaml as a gateway does at its start, at a reload and at a
@@ -13,7 +14,7 @@ import (
 // not know. The error is config.Problems, everything that is wrong; beside the file
 // is the text that it was read from.
 func Load(path string) (*config.File, []byte, error) {
-	return config.Load(path, routable)
+	return config.Load(path, routable, reachable)
 }
 
 // routable says which routes the routing table would refuse.
@@ -42,6 +43,18 @@ func routable(file *config.File) (faults []config.Fault) {
 				Message: fmt.Sprintf("routes[%d].%s: %s", wrong.Index, wrong.Field, wrong.Why),
 			})
 		}
+	}
+	return faults
+}
+
+// reachable says which sockets would have too long a path. A default socket's is
+// that of state_dir.
+func reachable(file *config.File) (faults []config.Fault) {
+	if err := socket.Fits(takeoverSocket(file)); err != nil {
+		return []config.Fault{{Path: []any{"state_dir"}, Message: fmt.Sprintf("state_dir: %v", err)}}
+	}
+	if err := socket.Fits(file.Admin.Socket); err != nil {
+		faults = append(faults, config.Fault{Path: []any{"admin", "socket"}, Message: fmt.Sprintf("admin.socket: %v", err)})
 	}
 	return faults
 }

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -126,6 +127,8 @@ func (v *validator) validate() {
 		}
 	}
 	v.listen()
+	v.together()
+	v.places()
 	if f.Limits.TargetConnections < 0 {
 		v.reject(v.at("limits", "target_connections"), "limits.target_connections must be 0 or more")
 	}
@@ -134,6 +137,7 @@ func (v *validator) validate() {
 		v.reject(v.at("tls"), "tls.mode files needs tls.certificates")
 	}
 	v.certified()
+	v.authority(f.TLS.CARootFile, v.at("tls", "ca_root_file"), "tls.ca_root_file")
 	for i, c := range f.TLS.Certificates {
 		for key, path := range map[string]string{"cert_file": c.CertFile, "key_file": c.KeyFile} {
 			if _, err := os.Stat(path); err != nil {
@@ -291,7 +295,7 @@ func (v *validator) connections(name string, s Service, at func(...any) *yaml.No
 	if (s.TLS.CertFile == "") != (s.TLS.KeyFile == "") {
 		v.reject(at("tls"), "services.%s.tls needs cert_file and key_file together", name)
 	}
-	for _, file := range []struct{ key, path string }{{"ca_file", s.TLS.CAFile}, {"cert_file", s.TLS.CertFile}, {"key_file", s.TLS.KeyFile}} {
+	for _, file := range []struct{ key, path string }{{"cert_file", s.TLS.CertFile}, {"key_file", s.TLS.KeyFile}} {
 		if file.path == "" {
 			continue
 		}
@@ -300,9 +304,7 @@ func (v *validator) connections(name string, s Service, at func(...any) *yaml.No
 		}
 	}
 	v.pair(s.TLS.CertFile, s.TLS.KeyFile, at("tls"), fmt.Sprintf("services.%s.tls", name))
-	if pem, err := os.ReadFile(s.TLS.CAFile); s.TLS.CAFile != "" && err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
-		v.reject(at("tls", "ca_file"), "services.%s.tls.ca_file: %s holds no certificate in PEM", name, s.TLS.CAFile)
-	}
+	v.authority(s.TLS.CAFile, at("tls", "ca_file"), fmt.Sprintf("services.%s.tls.ca_file", name))
 }
 
 // pair rejects a certificate that cannot be used with its key. Files that are not
@@ -369,6 +371,77 @@ func badTarget(text string) string {
 		return "must be scheme, host and port alone"
 	}
 	return ""
+}
+
+// together rejects listeners that would take each other's address.
+func (v *validator) together() {
+	l := v.file.Listen
+	given := []struct{ key, address string }{{"http", l.HTTP}, {"https", l.HTTPS}, {"metrics", l.Metrics}}
+	for i, a := range given {
+		for _, b := range given[:i] {
+			if overlap(a.address, b.address) {
+				v.reject(v.at("listen", a.key), "listen.%s: %q is taken by listen.%s already", a.key, a.address, b.key)
+			}
+		}
+	}
+}
+
+// overlap tells whether nobody can listen on both addresses. Port 0 is another one
+// each time.
+func overlap(a, b string) bool {
+	aHost, aPort, aErr := net.SplitHostPort(a)
+	bHost, bPort, bErr := net.SplitHostPort(b)
+	if aErr != nil || bErr != nil {
+		return false
+	}
+	ap, _ := net.LookupPort("tcp", aPort) // an unknown name is rejected elsewhere
+	bp, _ := net.LookupPort("tcp", bPort)
+	if ap == 0 || ap != bp {
+		return false
+	}
+	aIP, bIP := listensOn(aHost), listensOn(bHost)
+	return aIP == bIP || aIP.IsUnspecified() || bIP.IsUnspecified()
+}
+
+// listensOn is the address of a host in listen; none stands for all.
+func listensOn(host string) netip.Addr {
+	switch host {
+	case "":
+		return netip.IPv6Unspecified()
+	case "localhost":
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	ip, _ := netip.ParseAddr(host) // what is none is rejected elsewhere
+	return ip.Unmap()
+}
+
+// places holds the rules for files and folders of the gateway's own.
+func (v *validator) places() {
+	f := v.file
+	if info, err := os.Stat(f.StateDir); err == nil && !info.IsDir() || errors.Is(err, syscall.ENOTDIR) {
+		v.reject(v.at("state_dir"), "state_dir: %q is no folder", f.StateDir)
+	}
+	if f.AccessLog != "stdout" && f.AccessLog != "off" {
+		folder := filepath.Dir(f.AccessLog)
+		if info, err := os.Stat(folder); err != nil || !info.IsDir() {
+			v.reject(v.at("access_log"), "access_log: %q is no folder that a file can be made in", folder)
+		} else if info, err := os.Stat(f.AccessLog); err == nil && info.IsDir() {
+			v.reject(v.at("access_log"), "access_log: %q is a folder; name a file, stdout or off", f.AccessLog)
+		}
+	}
+}
+
+// authority rejects a file that is to hold PEM of roots and does not.
+func (v *validator) authority(path string, n *yaml.Node, what string) {
+	if path == "" {
+		return
+	}
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		v.reject(n, "%s: %v", what, err)
+	} else if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		v.reject(n, "%s: %s holds no certificate in PEM", what, path)
+	}
 }
 
 // badPort tells whether digits, which may be none, are no port that one can connect to.

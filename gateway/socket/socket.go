@@ -35,11 +35,20 @@ func Listen(path string) (*Listener, error) {
 	return Replace(path)
 }
 
+// Fits says what is wrong with a path as that of a socket; nil when nothing is. A
+// socket is made beside its place first, under a name of up to 14 bytes.
+func Fits(path string) error {
+	if n := max(len(path), len(filepath.Dir(path))+len("/.s4294967295/s")); n > longest {
+		return fmt.Errorf("socket %s: the path is longer than a socket's may be by %d bytes; choose a shorter one", path, n-longest)
+	}
+	return nil
+}
+
 // Replace is Listen for a successor: whoever answers there loses the file at
 // Appear, and goes on with the connections that it has.
 func Replace(path string) (_ *Listener, err error) {
-	if len(path) > longest {
-		return nil, fmt.Errorf("socket %s: the path is longer than %d bytes; set admin.socket to a shorter one", path, longest)
+	if err := Fits(path); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, fmt.Errorf("socket: %w", err)

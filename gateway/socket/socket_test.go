@@ -135,7 +135,27 @@ func TestReplace_OneThatNeverAppearsChangesNothing(t *testing.T) {
 
 func TestReplace_ALongPathIsRefusedWithWhatToDo(t *testing.T) {
 	_, err := Replace(filepath.Join(t.TempDir(), strings.Repeat("x", longest)))
-	if err == nil || !strings.Contains(err.Error(), "set admin.socket to a shorter one") {
+	if err == nil || !strings.Contains(err.Error(), "choose a shorter one") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestFits_WhateverFitsCanBeListenedOn(t *testing.T) {
+	dir, err := os.MkdirTemp("", "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	for n := 80; n < longest; n++ { // the folder's length
+		path := filepath.Join(dir, strings.Repeat("x", n-len(dir)-1), "takeover.sock")
+		if err := Fits(path); err != nil {
+			continue
+		}
+		l, err := Replace(path)
+		if err != nil {
+			t.Errorf("folder of %d bytes: %v", n, err)
+			continue
+		}
+		l.Close()
 	}
 }
