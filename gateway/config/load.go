@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"io"
@@ -82,30 +83,29 @@ func read(path string) ([]byte, error) {
 // Parse reads src, which name stands for in problems. A nil error means that
 // the File is whole, valid, and has its defaults.
 func Parse(name string, src []byte, env func(string) (string, bool), more ...Rule) (*File, error) {
-	d := &decoder{name: name, env: env, given: map[any]*yaml.Node{}, unreadable: map[*yaml.Node]bool{}}
-	var doc yaml.Node
+	d := &decoder{name: name, env: env, given: map[any]*yaml.Node{}, unreadable: map[*yaml.Node]bool{}, unsound: map[*yaml.Node]bool{}}
 	file := &File{}
-	if err := yaml.Unmarshal(src, &doc); err != nil {
-		line := 1
+	docs, err := documents(src)
+	if err != nil {
 		text := strings.TrimPrefix(err.Error(), "yaml: ")
-		if n, rest, ok := strings.Cut(strings.TrimPrefix(text, "line "), ": "); ok && strings.HasPrefix(text, "line ") {
-			if at, err := strconv.Atoi(n); err == nil {
-				line, text = at, rest
-			}
+		if _, rest, ok := strings.Cut(text, ": "); ok && strings.HasPrefix(text, "line ") {
+			text = rest
 		}
-		return nil, Problems{{File: name, Line: line, Column: 1, Message: "not valid YAML: " + text}}
+		return nil, Problems{{File: name, Line: firstBad(src), Column: 1, Message: "not valid YAML: " + text}}
 	}
-	if len(doc.Content) == 0 {
+	if len(docs) == 0 || len(docs[0].Content) == 0 {
 		return nil, Problems{{File: name, Line: 1, Column: 1, Message: "the file is empty; the least is version, listen, services and routes"}}
 	}
-	d.value(doc.Content[0], reflect.ValueOf(file).Elem(), "file", 0)
-	if len(d.problems) == 0 || !d.broken {
-		v := &validator{decoder: d, file: file, root: doc.Content[0]}
-		v.defaults()
-		v.validate()
-		for _, rule := range more {
-			v.ask(rule)
-		}
+	root := docs[0].Content[0]
+	d.value(root, reflect.ValueOf(file).Elem(), "file", 0)
+	v := &validator{decoder: d, file: file, root: root}
+	v.defaults()
+	v.validate()
+	for _, rule := range more {
+		v.ask(rule)
+	}
+	if len(docs) > 1 {
+		d.reject(docs[1], "a second document begins here, and a file may have one; take the --- away")
 	}
 	if len(d.problems) > 0 {
 		slices.SortStableFunc(d.problems, func(a, b Problem) int {
@@ -116,32 +116,100 @@ func Parse(name string, src []byte, env func(string) (string, bool), more ...Rul
 	return file, nil
 }
 
+// documents parses all YAML documents of src.
+func documents(src []byte) (docs []*yaml.Node, err error) {
+	for y := yaml.NewDecoder(bytes.NewReader(src)); ; {
+		doc := new(yaml.Node)
+		if err := y.Decode(doc); err == io.EOF {
+			return docs, nil
+		} else if err != nil {
+			return nil, err
+		}
+		docs = append(docs, doc)
+	}
+}
+
+// firstBad is the line at which src stops being YAML. The parser often names an
+// earlier one, or none, so it is asked for the most lines that it takes, from the
+// last that it read on upwards.
+func firstBad(src []byte) int {
+	lines := bytes.SplitAfter(src, []byte("\n"))
+	in := &byLine{lines: lines}
+	for y := yaml.NewDecoder(in); y.Decode(new(yaml.Node)) == nil; {
+	}
+	end := 0
+	for _, line := range lines[:in.read] {
+		end += len(line)
+	}
+	for n, budget := in.read, 16<<20; n > 0 && budget > 0; n-- { // bytes: each try costs as much as the file
+		end -= len(lines[n-1])
+		budget -= end
+		if _, err := documents(src[:end]); err == nil {
+			return n
+		}
+	}
+	return max(in.read, 1)
+}
+
+// byLine gives one line at a time, and counts them.
+type byLine struct {
+	lines [][]byte
+	read  int // lines that were asked for
+	rest  []byte
+}
+
+// Read is io.Reader's.
+func (r *byLine) Read(p []byte) (int, error) {
+	if len(r.rest) == 0 {
+		if r.read == len(r.lines) {
+			return 0, io.EOF
+		}
+		r.rest = r.lines[r.read]
+		r.read++
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
 // decoder fills the types from YAML nodes, strictly. It is written here and not
 // left to the YAML library, whose errors have no column and stop at the first.
 type decoder struct {
 	name       string
 	env        func(string) (string, bool)
 	problems   Problems
-	broken     bool                // the file's shape is wrong: what follows from it is not said
-	unreadable map[*yaml.Node]bool // values of which no rule can be asked
+	unreadable map[*yaml.Node]bool // values, and what has an unknown key: no rule is asked of them
+	unsound    map[*yaml.Node]bool // something in them is unreadable
 	given      map[any]*yaml.Node  // by address of a field: where the file gives it
 }
 
-// reject notes a problem. Of one value only the first is said: the others follow
-// from it.
+// reject notes a problem. Of what could not be read nothing else is said: it would
+// follow from that.
 func (d *decoder) reject(n *yaml.Node, format string, args ...any) {
-	for _, p := range d.problems {
-		if d.unreadable[n] && p.Line == max(n.Line, 1) && p.Column == max(n.Column, 1) {
-			return
-		}
+	if d.unreadable[aliased(n)] {
+		return
 	}
 	d.problems = append(d.problems, Problem{d.name, max(n.Line, 1), max(n.Column, 1), fmt.Sprintf(format, args...)})
 }
 
-// misshapen rejects what is no mapping, list or key that the file may have.
+// misshapen rejects what is no mapping or list that the file may have.
 func (d *decoder) misshapen(n *yaml.Node, format string, args ...any) {
-	d.broken = true
 	d.reject(n, format, args...)
+	d.unreadable[n] = true
+}
+
+// stray rejects a key of n that nobody knows: it may stand for one that n lacks.
+func (d *decoder) stray(n, key *yaml.Node, format string, args ...any) {
+	d.reject(key, format, args...)
+	d.unreadable[key], d.unreadable[n] = true, true
+}
+
+// aliased is what n stands for.
+func aliased(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
 }
 
 var (
@@ -158,9 +226,9 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, what string, depth int) {
 		d.misshapen(n, "%s is nested too deeply", what)
 		return
 	}
-	if n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
+	n = aliased(n)
+	before := len(d.problems)
+	defer func() { d.unsound[n] = d.unsound[n] || len(d.problems) > before }()
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return
 	}
@@ -173,13 +241,12 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, what string, depth int) {
 			d.misshapen(n, "%s must be %s, not a %s", what, kindName(v.Type()), nodeName(n))
 			break
 		}
-		before := len(d.problems)
 		if text, ok := d.expand(n); ok && text != "" {
 			d.scalar(n, text, v, what)
 		} else if ok && v.CanAddr() { // as if the file did not give it
 			delete(d.given, v.Addr().Interface())
 		}
-		d.unreadable[n] = len(d.problems) > before
+		d.unreadable[n] = d.unreadable[n] || len(d.problems) > before
 	case v.Kind() == reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		d.value(n, v.Elem(), what, depth+1)
@@ -199,6 +266,12 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, what string, depth int) {
 	}
 }
 
+// YAML 1.1's merging of mappings, which would hide from the reader what a key says.
+const (
+	merging = "!!merge"
+	noMerge = "%s has a merge key (<<), which is not read: write the keys out, or name a whole mapping by an alias"
+)
+
 func (d *decoder) mapping(n *yaml.Node, v reflect.Value, what string, depth int) {
 	if n.Kind != yaml.MappingNode {
 		d.misshapen(n, "%s must be a mapping, not a %s", what, nodeName(n))
@@ -206,9 +279,13 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, what string, depth int)
 	}
 	v.Set(reflect.MakeMap(v.Type()))
 	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].ShortTag() == merging {
+			d.stray(n, n.Content[i], noMerge, what)
+			continue
+		}
 		key := reflect.ValueOf(n.Content[i].Value)
 		if v.MapIndex(key).IsValid() {
-			d.misshapen(n.Content[i], "%q is given twice in %s", n.Content[i].Value, what)
+			d.reject(n.Content[i], "%q is given twice in %s", n.Content[i].Value, what)
 			continue
 		}
 		item := reflect.New(v.Type().Elem()).Elem()
@@ -251,10 +328,12 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, what string, depth in
 		key := n.Content[i]
 		at, known := fields[key.Value]
 		switch {
+		case key.ShortTag() == merging:
+			d.stray(n, key, noMerge, what)
 		case !known:
-			d.misshapen(key, "unknown key %q in %s%s", key.Value, what, hint(key.Value, keys))
+			d.stray(n, key, "unknown key %q in %s%s", key.Value, what, hint(key.Value, keys))
 		case seen[key.Value]:
-			d.misshapen(key, "%q is given twice in %s", key.Value, what)
+			d.reject(key, "%q is given twice in %s", key.Value, what)
 		default:
 			seen[key.Value] = true
 			d.value(n.Content[i+1], v.Field(at), strings.TrimPrefix(what+"."+key.Value, "file."), depth+1)
@@ -284,6 +363,10 @@ func (d *decoder) expand(n *yaml.Node) (string, bool) {
 				return "", false
 			}
 			name, fallback, hasDefault := strings.Cut(inner, ":-")
+			if strings.Contains(fallback, "${") {
+				d.reject(n, "%q: a default cannot hold another variable", n.Value)
+				return "", false
+			}
 			value, set := d.env(name)
 			switch {
 			case set && value != "":

@@ -95,9 +95,7 @@ func defaultService() Service {
 func (v *validator) at(path ...any) *yaml.Node {
 	n := v.root
 	for _, step := range path {
-		if n.Kind == yaml.AliasNode {
-			n = n.Alias
-		}
+		n = aliased(n)
 		next := n
 		switch step := step.(type) {
 		case int:
@@ -134,7 +132,7 @@ func (v *validator) validate() {
 	}
 	v.oneOf(f.TLS.Mode, []string{"files", "internal", "acme"}, "tls", "mode")
 	if f.TLS.Mode == "files" && len(f.TLS.Certificates) == 0 {
-		v.reject(v.at("tls"), "tls.mode files needs tls.certificates")
+		v.reject(v.at("tls", "certificates"), "tls.mode files needs tls.certificates")
 	}
 	v.certified()
 	v.authority(f.TLS.CARootFile, v.at("tls", "ca_root_file"), "tls.ca_root_file")
@@ -146,7 +144,7 @@ func (v *validator) validate() {
 		}
 		v.pair(c.CertFile, c.KeyFile, v.at("tls", "certificates", i), fmt.Sprintf("tls.certificates[%d]", i))
 	}
-	if f.TLS.Mode != "" && f.TLS.Mode != "files" && len(f.TLS.Hosts) == 0 && f.TLS.Mode == "acme" {
+	if f.TLS.Mode != "" && f.TLS.Mode != "files" && len(f.TLS.Hosts) == 0 && f.TLS.Mode == "acme" && v.whole("routes") {
 		v.reject(v.at("tls"), "tls.mode acme needs tls.hosts, or routes with exact hosts")
 	}
 	if len(f.Routes) == 0 {
@@ -158,14 +156,25 @@ func (v *validator) validate() {
 	v.routes()
 }
 
+// whole tells whether all of a value, or of what lacks it, could be read: only then
+// does it mean something that it lacks something.
+func (v *validator) whole(path ...any) bool {
+	n := aliased(v.at(path...))
+	return !v.unreadable[n] && (n == v.root || !v.unsound[n])
+}
+
 // ask holds the file to a rule of another package.
 func (v *validator) ask(rule Rule) {
 	for _, f := range rule(v.file) {
-		text := f.Message
+		n, text := v.at(f.Path...), f.Message
 		if f.Beside != nil {
-			text = fmt.Sprintf("%s at line %d", text, v.at(f.Beside...).Line)
+			beside := v.at(f.Beside...)
+			if v.unsound[aliased(n)] || v.unsound[aliased(beside)] {
+				continue // what they were meant to be is not known
+			}
+			text = fmt.Sprintf("%s at line %d", text, beside.Line)
 		}
-		v.reject(v.at(f.Path...), "%s", text)
+		v.reject(n, "%s", text)
 	}
 }
 
@@ -198,10 +207,10 @@ func (v *validator) oneOf(value string, list []string, path ...any) {
 
 func (v *validator) listen() {
 	l := v.file.Listen
-	if l.HTTP == "" && l.HTTPS == "" {
+	if l.HTTP == "" && l.HTTPS == "" && v.whole("listen") {
 		v.reject(v.at("listen"), "listen needs http or https")
 	}
-	if l.HTTPS != "" && v.file.TLS.Mode == "" {
+	if l.HTTPS != "" && v.file.TLS.Mode == "" && v.whole("tls", "mode") {
 		v.reject(v.at("listen", "https"), "listen.https needs tls.mode: files, internal or acme")
 	}
 	for key, address := range map[string]string{"http": l.HTTP, "https": l.HTTPS, "metrics": l.Metrics} {
@@ -229,7 +238,7 @@ func (v *validator) service(name string, s Service) {
 		if why := badTarget(t.URL); why != "" {
 			v.reject(at("targets", i, "url"), "services.%s.targets[%d]: %q %s", name, i, t.URL, why)
 		}
-		if seen[t.URL] {
+		if seen[t.URL] && t.URL != "" {
 			v.reject(at("targets", i), "services.%s.targets[%d]: %q is given twice", name, i, t.URL)
 		}
 		seen[t.URL] = true
@@ -240,7 +249,7 @@ func (v *validator) service(name string, s Service) {
 	v.oneOf(s.Balance, []string{"least", "round_robin", "hash_client", "hash_cookie"}, append(here, "balance")...)
 	v.connections(name, s, at)
 	v.oneOf(s.Health.Protocol, []string{"http", "h2c", "grpc", "tcp"}, append(here, "health", "protocol")...)
-	if s.Balance == "hash_cookie" && s.Cookie == "" {
+	if s.Balance == "hash_cookie" && s.Cookie == "" && v.whole("services", name, "cookie") {
 		v.reject(at("balance"), "services.%s.balance hash_cookie needs cookie, the name of the cookie", name)
 	}
 	if !strings.HasPrefix(s.Health.Path, "/") {
@@ -262,7 +271,7 @@ func (v *validator) service(name string, s Service) {
 	}
 	var last Share
 	for i, step := range s.Swap.Canary {
-		if step.Share <= last || step.Share >= 1 || step.For <= 0 {
+		if (step.Share <= last || step.Share >= 1 || step.For <= 0) && v.whole("services", name, "swap", "canary", i) {
 			v.reject(at("swap", "canary", i), "services.%s.swap.canary[%d]: share must grow from step to step and stay below 100%%, and for must be given", name, i)
 		}
 		last = step.Share
@@ -292,7 +301,7 @@ func (v *validator) connections(name string, s Service, at func(...any) *yaml.No
 	if s.Connections < 0 {
 		v.reject(at("connections"), "services.%s.connections must be 0 or more", name)
 	}
-	if (s.TLS.CertFile == "") != (s.TLS.KeyFile == "") {
+	if (s.TLS.CertFile == "") != (s.TLS.KeyFile == "") && v.whole("services", name, "tls") {
 		v.reject(at("tls"), "services.%s.tls needs cert_file and key_file together", name)
 	}
 	for _, file := range []struct{ key, path string }{{"cert_file", s.TLS.CertFile}, {"key_file", s.TLS.KeyFile}} {
@@ -532,11 +541,12 @@ func (v *validator) routes() {
 	for i, r := range v.file.Routes {
 		at := func(path ...any) *yaml.Node { return v.at(append([]any{"routes", i}, path...)...) }
 		switch _, known := v.file.Services[r.Service]; {
+		case r.Redirect == nil && r.Service == "" && !v.whole("routes", i):
 		case r.Redirect == nil && r.Service == "":
 			v.reject(at(), "routes[%d] needs a service or a redirect", i)
 		case r.Redirect != nil && r.Service != "":
 			v.reject(at("redirect"), "routes[%d] has a service and a redirect; keep one", i)
-		case r.Redirect == nil && !known:
+		case r.Redirect == nil && !known && !v.unreadable[aliased(v.at("services"))]:
 			v.reject(at("service"), "routes[%d].service: %q is not listed under services%s", i, r.Service, hint(r.Service, slices.Sorted(maps.Keys(v.file.Services))))
 		}
 		v.fields(r.SetHeaders, "routes", i, "set_headers")
@@ -564,7 +574,7 @@ func (v *validator) routes() {
 			if !slices.Contains([]int{301, 302, 303, 307, 308}, r.Redirect.Status) {
 				v.reject(at("redirect", "status"), "routes[%d].redirect.status: %d is not 301, 302, 303, 307 or 308", i, r.Redirect.Status)
 			}
-			if r.Redirect.Host == "" && r.Redirect.Path == "" {
+			if r.Redirect.Host == "" && r.Redirect.Path == "" && v.whole("routes", i, "redirect") {
 				v.reject(at("redirect"), "routes[%d].redirect needs host or path", i)
 			}
 			if r.Redirect.Path != "" && !strings.HasPrefix(r.Redirect.Path, "/") {
