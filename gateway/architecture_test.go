@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 	"gateway/socket":            {},
 	"gateway/sockio":            {},
 	"gateway/state":             {},
-	"gateway/swap":              {"gateway/config", "gateway/health", "gateway/state", "gateway/upstream"},
+	"gateway/swap":              {"gateway/health", "gateway/state", "gateway/upstream"},
 	"gateway/takeover":          {},
 	"gateway/transport":         {"gateway/sockio"},
 	"gateway/upstream":          {},

@@ -194,8 +194,9 @@ func (g *Gateway) desired(file *config.File) map[string]swap.Desired {
 			},
 			CheckTargets: func(specs []swap.Spec) error {
 				var list []string
-				for _, s := range specs {
-					list = append(list, s.URL)
+				for i := range specs {
+					specs[i].URL = config.Canonical(specs[i].URL)
+					list = append(list, specs[i].URL)
 				}
 				return config.CheckTargets(list)
 			},

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"pomodoro.cc/gateway/config"
 	"pomodoro.cc/gateway/upstream"
 )
 
@@ -138,9 +137,8 @@ type Order struct {
 // Specs are the targets of an order.
 type Specs []Spec
 
-// UnmarshalJSON takes targets as objects or as URLs alone, refuses unknown fields,
-// and writes a URL as the file's are written, so that one place has one name. What
-// the journal or a report says is read as it comes.
+// UnmarshalJSON takes targets as objects or as URLs alone, and refuses unknown
+// fields. What the journal or a report says is read as it comes.
 func (s *Specs) UnmarshalJSON(b []byte) error {
 	var list []json.RawMessage
 	if err := json.Unmarshal(b, &list); err != nil {
@@ -158,7 +156,6 @@ func (s *Specs) UnmarshalJSON(b []byte) error {
 		if err := d.Decode(into); err != nil {
 			return err
 		}
-		spec.URL = config.Canonical(spec.URL)
 	}
 	return nil
 }

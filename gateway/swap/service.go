@@ -21,7 +21,7 @@ type Settings struct {
 	Plan         Plan
 	Kind         string // of everything that Make goes by: targets of another kind are made anew
 	Make         func(Spec) (*upstream.Target, func(context.Context) error, error)
-	CheckTargets func([]Spec) error // what is wrong with a list of targets
+	CheckTargets func([]Spec) error // what is wrong with a list of targets; one place has one URL afterwards
 }
 
 // Service is one service at work. Its slot outlives every change.
