@@ -85,6 +85,23 @@ func TestHops_HTTP10KnowsNoInformationalAnswer(t *testing.T) {
 	}
 }
 
+func TestHops_HTTP10KnowsNoExpectationAndNoUpgrade(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	seen := make(chan http.Header, 1)
+	app.Does(func(_ http.ResponseWriter, r *http.Request) { seen <- r.Header })
+	for _, field := range []string{"Expect: 100-continue\r\nContent-Length: 2", "Connection: Upgrade\r\nUpgrade: websocket"} {
+		method := "GET"
+		if strings.Contains(field, "Length") {
+			method = "POST"
+		}
+		asks(t, gw, method+" / HTTP/1.0\r\nHost: localhost\r\n"+field+"\r\n\r\nok")
+		if h := <-seen; h["Expect"] != nil || h["Upgrade"] != nil {
+			t.Errorf("%s: the target sees %v", field, h)
+		}
+	}
+}
+
 func TestHops_AnUpgradeKeepsWhatIsTheVisitors(t *testing.T) {
 	app := gatewaytest.NewUpstream(t, "app")
 	raw(app, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade, X-Hop\r\nUpgrade: websocket\r\nX-Hop: 1\r\nX-Own: 1\r\nKeep-Alive: 5\r\n\r\n")

@@ -162,10 +162,14 @@ func rewrite(p *httputil.ProxyRequest) {
 	}
 	if up := strings.ToLower(out.Get("Upgrade")); up != "" {
 		// RFC 6455 4.1: GET and no body. Anything else would open a tunnel past the routes.
-		if p.In.Method != http.MethodGet || p.In.ContentLength != 0 || !contains(route.Upgrades, up) {
+		// HTTP/1.0 knows no upgrade (RFC 9110 7.8).
+		if !p.In.ProtoAtLeast(1, 1) || p.In.Method != http.MethodGet || p.In.ContentLength != 0 || !contains(route.Upgrades, up) {
 			delete(out, "Upgrade")
 			delete(out, "Connection")
 		}
+	}
+	if !p.In.ProtoAtLeast(1, 1) {
+		delete(out, "Expect") // RFC 9110 10.1.1
 	}
 	delete(out, "Http2-Settings")
 	delete(out, "Content-Length") // the transport's to write; a small map without it has room for the fields below
