@@ -300,6 +300,7 @@ func TestSwap_WrongOrdersAreRefusedEachWithItsReason(t *testing.T) {
 		"must begin with http://":   {"version": "v2", "targets": []string{"ftp://x"}},
 		"is given twice":            {"version": "v2", "targets": []string{"http://x", "http://X:80/"}},
 		"unknown field":             {"version": "v2", "tragets": []string{"http://x"}},
+		`unknown field "wieght"`:    {"version": "v2", "targets": []any{map[string]any{"url": "http://x", "wieght": 3}}},
 		"is no duration":            {"version": "v2", "targets": []string{"http://x"}, "watch": "soon"},
 		"shares must grow":          {"version": "v2", "targets": []string{"http://x"}, "canary": "25%:1s,5%:1s"},
 		"knows no earlier release":  {"rollback": true},

@@ -24,8 +24,8 @@ const (
 	stopPatience = 2 * time.Second
 )
 
-// Entry is what is known of a request after its last byte. A Path is logged
-// only up to its first question mark.
+// Entry is what is known of a request after its last byte. Its Path is decoded and
+// has no query: a question mark in it is one that was encoded.
 type Entry struct {
 	Time             time.Time
 	RequestID        string

@@ -91,14 +91,6 @@ func TestWrite_StringsAreSafeToReadAndToParse(t *testing.T) {
 	}
 }
 
-func TestWrite_TheQueryIsNotLogged(t *testing.T) {
-	e := entry()
-	e.Path = "/login?password=secret"
-	if line := written(t, e); strings.Contains(line, "secret") || fields(t, line)["path"] != "/login" {
-		t.Errorf("got %s", line)
-	}
-}
-
 func TestWrite_LongStringsAreShortenedBetweenLetters(t *testing.T) {
 	e := entry()
 	e.Path = "/" + strings.Repeat("é", 1<<20)
@@ -394,7 +386,6 @@ func FuzzWrite(f *testing.F) {
 		if err := json.Unmarshal([]byte(line), &got); err != nil {
 			t.Fatalf("%v in %q", err, line)
 		}
-		path, _, _ = strings.Cut(path, "?")
 		roundTrips(t, got.Path, path, 4<<10)
 		roundTrips(t, got.UserAgent, agent, 4<<10)
 		roundTrips(t, got.Method, method, 256)

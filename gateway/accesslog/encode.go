@@ -2,7 +2,6 @@ package accesslog
 
 import (
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -18,8 +17,6 @@ const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 // appendEntry appends e as one JSON object and a newline. The keys are always
 // the same ones in the same order.
 func appendEntry(b []byte, e *Entry) []byte {
-	path, _, _ := strings.Cut(e.Path, "?")
-
 	b = append(b, `{"time":"`...)
 	b = e.Time.UTC().AppendFormat(b, timeFormat)
 	b = appendString(append(b, `","request_id":`...), e.RequestID, maxName)
@@ -28,7 +25,7 @@ func appendEntry(b []byte, e *Entry) []byte {
 	b = appendString(append(b, `,"peer_ip":`...), e.PeerIP, maxName)
 	b = appendString(append(b, `,"method":`...), e.Method, maxName)
 	b = appendString(append(b, `,"host":`...), e.Host, maxName)
-	b = appendString(append(b, `,"path":`...), path, maxText)
+	b = appendString(append(b, `,"path":`...), e.Path, maxText)
 	b = appendString(append(b, `,"protocol":`...), e.Protocol, maxName)
 	b = strconv.AppendInt(append(b, `,"status":`...), int64(e.Status), 10)
 	b = strconv.AppendInt(append(b, `,"bytes_in":`...), e.BytesIn, 10)
