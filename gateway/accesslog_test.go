@@ -67,7 +67,7 @@ func TestAccessLog_AnotherPlaceAppliesAtAReload(t *testing.T) {
 		}
 		logged(c.place, c.path)
 	}
-	if err := reload(filepath.Join(dir, "no", "folder.log")); err == nil || !strings.Contains(err.Error(), "access log: open") {
+	if err := reload(filepath.Join(dir, "no", "folder.log")); err == nil || !strings.Contains(err.Error(), "no folder that a file can be made in") {
 		t.Errorf("a place that cannot be opened: %v", err)
 	}
 	logged(two, "/goes/on")

@@ -24,7 +24,7 @@ func (d *deadline) SetReadDeadline(t time.Time) error {
 
 func TestBodyWithin_EveryReadMayWaitThatLongHoweverLongAllOfThemTake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		x, w := new(Exchange), new(deadline)
+		x, w := new(Exchange), &deadline{ResponseWriter: httptest.NewRecorder()}
 		r := httptest.NewRequest(http.MethodPost, "/", io.NopCloser(readerFunc(func(p []byte) (int, error) {
 			if left := time.Until(w.at); left < time.Minute || left > time.Minute*9/8 {
 				t.Errorf("a read may wait for %s", left)

@@ -188,6 +188,16 @@ func (j *Journal) commit(name string, file []Spec, to, from Release) error {
 	})
 }
 
+// label records what the targets that serve go by from now on.
+func (j *Journal) label(name string, serving Release) error {
+	return j.save(func(d *document) {
+		if r, known := d.Services[name]; known { // not dropped from the file meanwhile
+			r.Serving = serving
+			d.Services[name] = r
+		}
+	})
+}
+
 // stay records that serving goes on although the file may say otherwise.
 func (j *Journal) stay(name string, file []Spec, serving Release) error {
 	return j.note(func(d *document) {

@@ -203,7 +203,12 @@ func (s *Service) relabel(w *Swap) error {
 	if err != nil {
 		return err
 	}
-	if err := s.committed(w, release); err != nil {
+	s.mu.Lock()
+	if err = s.journal.label(s.Name, release); err == nil {
+		s.serving = release
+	}
+	s.mu.Unlock()
+	if err != nil {
 		s.forget(members)
 		return fmt.Errorf("these targets serve already, but the journal cannot be written, so they keep their version: %w", err)
 	}
