@@ -20,7 +20,8 @@ var ErrDamaged = errors.New("damaged")
 // File is one JSON document that is replaced as a whole: by a temporary file,
 // fsync and rename, so that whenever the process or the machine stops either the
 // old or the new one is there. The one before is kept beside it, as PATH.last,
-// for the day that the newer one is found damaged. Safe for concurrent use.
+// for the day that the newer one is found damaged; one that cannot be read is kept
+// as PATH.damaged. Safe for concurrent use.
 type File struct {
 	path string
 	mu   sync.Mutex // one Save at a time
@@ -124,19 +125,24 @@ func (f *File) replace(b []byte) (err error) {
 	}
 	// A second name for the old one first: there is no moment without a document.
 	last := f.path + ".last"
-	if read(f.path, new(json.RawMessage)) == nil { // a damaged one must not replace a good one
+	switch err := read(f.path, new(json.RawMessage)); {
+	case err == nil:
 		os.Remove(last)
 		if err := os.Link(f.path, last); err != nil {
 			return err
 		}
-	}
-	if err := os.Rename(t.Name(), f.path); err != nil {
-		return err
+	case !errors.Is(err, fs.ErrNotExist): // it must not replace a good one, and who can read it may want to
+		if err := os.Rename(f.path, f.path+".damaged"); err != nil {
+			return err
+		}
 	}
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
+	if err := os.Rename(t.Name(), f.path); err != nil {
+		return err
+	}
 	return d.Sync()
 }

@@ -49,6 +49,9 @@ func TestFile_ADamagedOneIsAnAlarmAndTheLastGoodOneIsUsed(t *testing.T) {
 			if err := f.Save("three"); err != nil {
 				t.Fatal(err)
 			}
+			if aside, err := os.ReadFile(path + ".damaged"); err != nil || string(aside) != damage(string(b)) {
+				t.Errorf("kept aside: %q, %v", aside, err)
+			}
 			if err := os.WriteFile(path, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
