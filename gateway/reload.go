@@ -293,6 +293,9 @@ func (g *Gateway) budget(service string, share config.Share) *proxy.Budget {
 // watched, not the file: editors save by rename, and a mount of the file alone
 // would never be seen again.
 func (g *Gateway) watchFile(ctx context.Context) {
+	if g.services.Behind() { // the file was changed while no gateway ran
+		g.Reload(ctx)
+	}
 	watcher, err := fsnotify.NewWatcher()
 	if err == nil {
 		defer watcher.Close()

@@ -220,3 +220,60 @@ func TestReload_AServiceThatComesBackBeginsWithTheTargetsOfTheFile(t *testing.T)
 		t.Errorf("after a restart %q answers", got)
 	}
 }
+
+func TestReload_ARefusedFileServesNeitherAfterARestartNorAfterATakeover(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	next.FallsIll()
+	gw := gatewaytest.Start(t, oneService(old, ", patience: 300ms"))
+	gw.Writes(oneService(next, ", patience: 300ms"))
+	if err := gw.Reload(t.Context()); err == nil {
+		t.Fatal("reloaded to an ill target")
+	}
+	gw.Restarts()
+	if _, got := gw.Get("/"); got != "old" {
+		t.Errorf("after the restart %q answers", got)
+	}
+	gatewaytest.Eventually(t, "the file is refused again", func() bool { return !gw.Status().Reload.OK })
+	before := gw
+	gw = before.Successor()
+	http.DefaultClient.CloseIdleConnections() // it leaves when they end
+	if err := before.Done(); err != nil {
+		t.Fatal(err)
+	}
+	if _, got := gw.Get("/"); got != "old" {
+		t.Errorf("after the takeover %q answers", got)
+	}
+	next.Recovers()
+	gatewaytest.Eventually(t, "the file is in force", func() bool { return gw.Reload(t.Context()) == nil })
+	if _, got := gw.Get("/"); got != "next" {
+		t.Errorf("%q answers", got)
+	}
+}
+
+func TestReload_AFileThatWasChangedWhileNoGatewayRanIsPutInForce(t *testing.T) {
+	for name, gone := range map[string]bool{"its targets prove themselves while those of before serve": false, "and serve at once where those are gone": true} {
+		t.Run(name, func(t *testing.T) {
+			old, next, third := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next"), gatewaytest.NewUpstream(t, "third")
+			gw := gatewaytest.Start(t, oneService(old, ""))
+			if r := swaps(t, gw, to("v2", next)); r.Result != swap.Done {
+				t.Fatalf("%s: %s", r.Result, r.Text)
+			}
+			for _, file := range []*gatewaytest.Upstream{third, old} {
+				if err := gw.Stop(); err != nil {
+					t.Fatal(err)
+				}
+				gw.Writes(oneService(file, ""))
+				if gone {
+					next.Stops()
+					third.FallsIll()
+				}
+				gw.Restarts()
+				if !gone {
+					serves(t, gw, file.Name)
+				} else if s := gw.Status().Services[0]; s.Targets[0].URL != file.URL {
+					t.Errorf("%s serves, want %s", s.Targets[0].URL, file.URL)
+				}
+			}
+		})
+	}
+}

@@ -158,7 +158,7 @@ func (g *Gateway) runs(successor bool) {
 	ctx, stop := context.WithCancel(context.Background())
 	g.stop = stop
 	go func() { g.done <- g.Run(ctx) }()
-	Eventually(g.t, "the gateway serves", func() bool { return g.Addr("admin") != nil && g.Status().Ready })
+	Eventually(g.t, "the gateway serves", func() bool { return g.Addr("http") != nil && g.Addr("admin") != nil && g.Status().Ready })
 	g.URL = "http://" + g.Addr("http").String()
 }
 

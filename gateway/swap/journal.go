@@ -89,20 +89,24 @@ func (j *Journal) History(name string) (list []*Report) {
 	return list
 }
 
-// recall says what serves, given what the file names: the latest change wins.
-func (j *Journal) recall(name string, file []Spec) (Release, []Spec) {
+// recall says what served when it was last written, and what the file named then,
+// under the labels that the file gives now. changed: the file names other targets
+// since. A service that is not known serves what the file names.
+func (j *Journal) recall(name string, file []Spec) (serving Release, named []Spec, changed bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	r, known := j.doc.Services[name]
 	switch {
 	case known && slices.Equal(r.File, file):
-		return r.Serving, file
+		return r.Serving, file, false
 	case known && samePlaces(r.Serving.Targets, file):
-		return r.Serving.labelled(file), file
+		return r.Serving.labelled(file), file, false
 	case known && samePlaces(r.File, file):
-		return r.Serving, file
+		return r.Serving, file, false
+	case known:
+		return r.Serving, r.File, true
 	}
-	return Release{Targets: file, Version: versionOf(file)}, file
+	return Release{Targets: file, Version: versionOf(file)}, file, false
 }
 
 // before finds the release to roll back to: the last one with that version, or

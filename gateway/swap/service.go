@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"pomodoro.cc/gateway/health"
 	"pomodoro.cc/gateway/upstream"
 )
 
@@ -49,6 +51,46 @@ func newService(all *Services, name string, settings Settings) *Service {
 	s := &Service{Name: name, all: all, journal: all.journal, lock: make(chan struct{}, 1), gone: make(chan struct{}), settings: settings, live: map[*upstream.Target]*Member{}}
 	s.Slot = upstream.NewSlot(name, upstream.NewPool(nil, settings.Balance, settings.Eject))
 	return s
+}
+
+// adopt lets a release serve without a proof, before Start.
+func (s *Service) adopt(serving Release, file []Spec) error {
+	members, err := s.members(serving.Targets, s.settings)
+	if err != nil {
+		return err
+	}
+	s.Slot.Publish(upstream.Set{Main: upstream.NewPool(targets(members), s.settings.Balance, s.settings.Eject)})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serving, s.file = serving, file
+	clear(s.live)
+	for _, m := range members {
+		m.Target.Trust()
+		s.live[m.Target] = m
+	}
+	return nil
+}
+
+// answers asks all targets, before Start, until one is healthy; at most as long as
+// one check may take.
+func (s *Service) answers() bool {
+	ctx, enough := context.WithTimeout(s.all.life, s.settings.Timeout)
+	defer enough()
+	var asking sync.WaitGroup
+	var healthy atomic.Bool
+	for _, m := range s.live {
+		asking.Go(func() {
+			if m.Probe != nil {
+				if _, err := health.Prove(ctx, m.Probe, 1, 100*time.Millisecond); err != nil {
+					return
+				}
+			}
+			healthy.Store(true)
+			enough()
+		})
+	}
+	asking.Wait()
+	return healthy.Load()
 }
 
 // Serving returns the release that serves, and the swap under way; nil when there is none.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +29,8 @@ type Services struct {
 	end     context.CancelFunc
 	tasks   sync.WaitGroup
 
+	behind map[string][]Spec // what the adopted file names in place of what serves; not changed after Start
+
 	mu   sync.Mutex // guards name
 	name map[string]*Service
 
@@ -38,7 +41,7 @@ type Services struct {
 // NewServices returns no services yet. Start lets those added begin their checks;
 // Stop ends everything.
 func NewServices(journal *Journal, log *slog.Logger, over func(*Report)) *Services {
-	all := &Services{Log: log, Over: over, journal: journal, name: map[string]*Service{}}
+	all := &Services{Log: log, Over: over, journal: journal, behind: map[string][]Spec{}, name: map[string]*Service{}}
 	all.life, all.end = context.WithCancel(context.Background())
 	return all
 }
@@ -138,22 +141,17 @@ type Desired struct {
 
 // Adopt adds the services of the first file. Nothing is proven, so that a target
 // that is down does not keep the gateway from starting. What the journal says
-// serves, as long as the file names the same targets as when it was written.
+// serves, also where the file was changed since: see Start.
 func (all *Services) Adopt(desired map[string]Desired) error {
 	for name, d := range desired {
 		s := newService(all, name, d.Settings)
-		s.serving, s.file = all.journal.recall(name, d.Targets)
-		members, err := s.members(s.serving.Targets, d.Settings)
-		if err != nil {
+		serving, file, changed := all.journal.recall(name, d.Targets)
+		if err := s.adopt(serving, file); err != nil {
 			return err
 		}
-		s.Slot.Publish(upstream.Set{Main: upstream.NewPool(targets(members), d.Settings.Balance, d.Settings.Eject)})
-		s.mu.Lock()
-		for _, m := range members {
-			m.Target.Trust()
-			s.live[m.Target] = m
+		if changed {
+			all.behind[name] = d.Targets
 		}
-		s.mu.Unlock()
 		all.mu.Lock()
 		all.name[name] = s
 		all.mu.Unlock()
@@ -161,8 +159,29 @@ func (all *Services) Adopt(desired map[string]Desired) error {
 	return nil
 }
 
-// Start begins the checks of every service, and writes what serves.
+// Start begins the checks of every service, and writes what serves. Where the file
+// was changed while no gateway ran, the targets of before go on if one of them
+// answers its check now, so that the file's can prove themselves first, by a
+// Reload. If none does there is nothing to keep, and the file's serve at once.
 func (all *Services) Start() {
+	var asking sync.WaitGroup
+	var mu sync.Mutex // guards all.behind meanwhile
+	for name, file := range maps.Clone(all.behind) {
+		asking.Go(func() {
+			s := all.Get(name)
+			if s.answers() {
+				return
+			}
+			if err := s.adopt(Release{Targets: file, Version: versionOf(file)}, file); err != nil {
+				all.Log.Error("the changed targets of routes.yaml", "service", name, "error", err)
+				return
+			}
+			mu.Lock()
+			delete(all.behind, name)
+			mu.Unlock()
+		})
+	}
+	asking.Wait()
 	settled, now := map[string]record{}, map[string]*Service{}
 	for _, s := range all.List() {
 		now[s.Name] = s
@@ -177,6 +196,10 @@ func (all *Services) Start() {
 	}
 	all.settle(settled, now)
 }
+
+// Behind tells whether, after Start, some service serves other targets than the
+// adopted file names: a Reload is due.
+func (all *Services) Behind() bool { return len(all.behind) > 0 }
 
 // Reload is the second door: services whose targets changed in the file are
 // swapped, those under new settings take them, the others are not touched. Swaps
