@@ -205,3 +205,35 @@ func TestAnswers_ARequestThatNamesNoHostIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestAnswers_ARequestWhoseAnswerHadBegunIsNotRepeated(t *testing.T) {
+	for _, transport := range []string{"auto", "std"} {
+		app := gatewaytest.NewUpstream(t, "app")
+		gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", app), "targets:", "transport: "+transport+"\n    retry: {attempts: 3}\n    targets:", 1))
+		for name, c := range map[string]struct {
+			began string
+			asked int64
+		}{
+			"no byte of it came":           {"", 3},
+			"a part of its head":           {"HTTP/1.1 200 OK\r\nX-A: 1\r\n", 1},
+			"a part of its first line":     {"HTTP/1", 1},
+			"an informational answer":      {"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", 1},
+			"100 Continue that none asked": {"HTTP/1.1 100 Continue\r\n\r\n", 1},
+		} {
+			t.Run(name+", transport "+transport, func(t *testing.T) {
+				raw(app, c.began)
+				for _, method := range []string{"GET", "PUT", "DELETE"} {
+					before := app.Hits.Load()
+					visitor, in := visit(t, gw, false)
+					io.WriteString(visitor, method+" / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+					if all, err := io.ReadAll(in); err != nil || !strings.Contains(string(all), "HTTP/1.1 502 ") {
+						t.Errorf("%s: answer %q, %v", method, all, err)
+					}
+					if asked := app.Hits.Load() - before; asked != c.asked {
+						t.Errorf("%s: the target was asked %d times, want %d", method, asked, c.asked)
+					}
+				}
+			})
+		}
+	}
+}

@@ -112,7 +112,7 @@ func (a *attempts) failed(target *upstream.Target, failure error, took time.Dura
 	if cut {
 		// The patience of a drain has ended; the target did nothing wrong.
 		a.before = upstream.ErrCut
-		if !mayRepeat(a.r, failure) || a.body.spent() {
+		if !a.mayRepeat(failure) || a.body.spent() {
 			return upstream.ErrCut
 		}
 		return nil
@@ -131,7 +131,7 @@ func (a *attempts) failed(target *upstream.Target, failure error, took time.Dura
 	// A trial ends by itself and the old version has carried it all before: the
 	// budget is for when that is not so.
 	trial := a.x.visit.OnTrial() && a.x.Attempts < a.route.Retry.Attempts
-	if !mayRepeat(a.r, failure) || a.body.spent() || !trial && !a.route.Retry.again(a.x, transport.NeverSent(failure)) {
+	if !a.mayRepeat(failure) || a.body.spent() || !trial && !a.route.Retry.again(a.x, transport.NeverSent(failure)) {
 		return failure
 	}
 	if !transport.NeverSent(failure) || unreachable(failure) {
@@ -303,14 +303,15 @@ func unreachable(err error) bool {
 
 // mayRepeat tells whether a failed attempt is provably safe to repeat: nothing
 // was sent, or the method is idempotent (RFC 9110 9.2.2) and nothing came back.
-func mayRepeat(r *http.Request, err error) bool {
+func (a *attempts) mayRepeat(err error) bool {
 	if transport.NeverSent(err) {
 		return true
 	}
-	if timeout(err) || malformed(err) || r.Header.Get("Upgrade") != "" {
+	if transport.Begun(err) || a.x.out.informed.Load() || timeout(err) || malformed(err) || a.r.Header.Get("Upgrade") != "" {
 		return false
 	}
-	return safe(r.Method) || r.Method == http.MethodPut || r.Method == http.MethodDelete
+	method := a.r.Method
+	return safe(method) || method == http.MethodPut || method == http.MethodDelete
 }
 
 // safe tells whether a method asks for nothing but an answer (RFC 9110 9.2.1).

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 )
 
 // writer is the one wrapper between the server and the steps. It counts, knows
@@ -12,8 +13,9 @@ import (
 type writer struct {
 	http.ResponseWriter
 	x            *Exchange
-	major, minor int      // of the visitor's HTTP
-	connection   []string // what the lame duck says in the field Connection; nil: nothing
+	major, minor int         // of the visitor's HTTP
+	connection   []string    // what the lame duck says in the field Connection; nil: nothing
+	informed     atomic.Bool // there was an informational answer
 	status       int
 	bytes        int64
 	behind       bool // something was written that the visitor may not have yet
@@ -44,6 +46,7 @@ func (w *writer) WriteHeader(status int) {
 // connection or of the visitor's, which HTTP/2 takes for a fault. HTTP/1.0 knows
 // none (RFC 9110 15.2). ReverseProxy takes the fields back.
 func (w *writer) inform(status int) {
+	w.informed.Store(true)
 	if w.major == 1 && w.minor == 0 {
 		return
 	}

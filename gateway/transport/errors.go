@@ -75,6 +75,19 @@ func (e *staleError) Error() string {
 }
 func (e *staleError) Unwrap() error { return e.err }
 
+// begunError says that an exchange failed after a part of an answer had come.
+type begunError struct{ err error }
+
+func (e *begunError) Error() string { return "an answer had begun: " + e.err.Error() }
+func (e *begunError) Unwrap() error { return e.err }
+
+// Begun tells that a part of an answer, or an informational one, came before a
+// request failed: the target has it, and asking again would be asking twice.
+func Begun(err error) bool {
+	var begun *begunError
+	return errors.As(err, &begun)
+}
+
 // NeverSent tells that no byte of a failed request left: it may go out again,
 // whatever its method.
 func NeverSent(err error) bool {

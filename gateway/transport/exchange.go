@@ -30,6 +30,7 @@ type exchange struct {
 
 	in      *buffer // what was read: from at to end not yet used
 	at, end int
+	began   bool // a byte of an answer has come
 
 	res    http.Response
 	slab   [16]string
@@ -170,6 +171,7 @@ func (x *exchange) readHead() (head, error) {
 		}
 		n, err := x.c.Read(x.in.b[x.end:])
 		x.end += n
+		x.began = x.began || n > 0
 		if n == 0 && err != nil {
 			if errors.Is(err, io.EOF) && x.end > x.at {
 				err = io.ErrUnexpectedEOF
@@ -191,10 +193,17 @@ func (x *exchange) makeRoom() {
 // failed ends the exchange and says what its failure means for the request.
 func (x *exchange) failed(err error, unsent bool) error {
 	x.finish(false)
-	fromSender := x.sender.failure()
-	nothing := x.end == 0
+	err = x.meaning(err, unsent)
 	giveBack(x.in)
 	x.in = nil
+	if x.began {
+		return &begunError{err}
+	}
+	return err
+}
+
+func (x *exchange) meaning(err error, unsent bool) error {
+	fromSender := x.sender.failure()
 	var body *BodyError
 	var bad *MalformedError
 	var slow net.Error
@@ -211,7 +220,7 @@ func (x *exchange) failed(err error, unsent bool) error {
 		return err
 	case errors.As(fromSender, &slow) && slow.Timeout():
 		return fromSender
-	case x.c.reused && nothing:
+	case x.c.reused && !x.began:
 		x.t.pool.ended(x.c)
 		return &staleError{err}
 	}

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -85,6 +86,10 @@ func (s *standard) RoundTrip(r *http.Request) (*http.Response, error) {
 		if strings.Contains(text, words) {
 			return nil, &MalformedError{text}
 		}
+	}
+	var op *net.OpError
+	if strings.Contains(text, "transport connection broken") && (errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &op) && op.Op == "read") {
+		return nil, &begunError{err} // without a byte of an answer net/http says it in other words
 	}
 	if strings.Contains(text, "server closed idle connection") {
 		return nil, &unsentError{err} // looked refuses every write after the end was read
