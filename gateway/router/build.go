@@ -79,7 +79,7 @@ func New[V any](rules []Rule[V]) (*Table[V], error) {
 		fill := func(slash bool) uint32 {
 			same := at[prefix{uint32(id), slash}]
 			problems = append(problems, conflicts(same)...)
-			slices.SortStableFunc(same, func(a, b placed) int { return a.only.before(b.only) })
+			slices.SortFunc(same, func(a, b placed) int { return a.only.before(b.only) })
 			for _, p := range same {
 				t.rules = append(t.rules, entry[V]{p.only, rules[p.index].Value})
 			}

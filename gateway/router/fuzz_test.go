@@ -2,6 +2,7 @@ package router_test
 
 import (
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -107,7 +108,7 @@ func withoutProblems(t *testing.T, rules []router.Rule[int]) (*router.Table[int]
 
 // oracle returns the index of the rule that should win, or -1.
 func oracle(rules []router.Rule[int], host, path, method string, header http.Header) int {
-	best, bestRank := -1, []int{}
+	best, bestRank, bestText := -1, []int{}, ""
 	for i, r := range rules {
 		h, p := hostRank(r.Host, host), pathRank(r.Path, path)
 		fits := h >= 0 && p >= 0 && (len(r.Methods) == 0 || slices.ContainsFunc(r.Methods, func(m string) bool {
@@ -118,9 +119,16 @@ func oracle(rules []router.Rule[int], host, path, method string, header http.Hea
 			fits = fits && len(sent) > 0 && (value == "" || value == "*" || slices.Contains(sent, value))
 		}
 		methods := min(len(r.Methods), 1)
-		rank := []int{h, p, len(r.Headers) + methods, methods}
-		if fits && (best < 0 || slices.Compare(rank, bestRank) > 0) {
-			best, bestRank = i, rank
+		exact, text := 0, ""
+		for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
+			value := strings.Trim(r.Headers[name], "*")
+			exact += min(len(value), 1)
+			text += name + value + "\x00"
+		}
+		text += strings.ToUpper(strings.Join(r.Methods, "")) // one at most, here
+		rank := []int{h, p, len(r.Headers) + methods, methods, exact}
+		if by := slices.Compare(rank, bestRank); fits && (best < 0 || by > 0 || by == 0 && text < bestText) {
+			best, bestRank, bestText = i, rank, text
 		}
 	}
 	return best

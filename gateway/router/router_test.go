@@ -23,6 +23,48 @@ func table(t testing.TB, rules ...rule) *router.Table[string] {
 	return made
 }
 
+func TestMatch_TheOrderInWhichRulesAreGivenDoesNotMatter(t *testing.T) {
+	for name, c := range map[string]struct {
+		first, second router.Rule[string] // first is to win
+		method        string
+		header        http.Header
+	}{
+		"a value goes before presence": {
+			router.Rule[string]{Headers: map[string]string{"X-B": "1"}}, router.Rule[string]{Headers: map[string]string{"X-A": "*"}},
+			"GET", http.Header{"X-A": {"1"}, "X-B": {"1"}},
+		},
+		"fewer methods go first": {
+			router.Rule[string]{Methods: []string{"POST"}}, router.Rule[string]{Methods: []string{"GET", "POST"}},
+			"POST", nil,
+		},
+		"then the names of headers decide": {
+			router.Rule[string]{Headers: map[string]string{"X-A": "2"}}, router.Rule[string]{Headers: map[string]string{"x-b": "1"}},
+			"GET", http.Header{"X-A": {"2"}, "X-B": {"1"}},
+		},
+		"then their values": {
+			router.Rule[string]{Headers: map[string]string{"X-A": "1"}}, router.Rule[string]{Headers: map[string]string{"X-A": "2"}},
+			"GET", http.Header{"X-A": {"2", "1"}},
+		},
+		"then the names of methods": {
+			router.Rule[string]{Methods: []string{"GET", "PUT"}}, router.Rule[string]{Methods: []string{"POST", "PUT"}},
+			"PUT", nil,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.first.Value, c.second.Value = "first", "second"
+			for _, rules := range [][]router.Rule[string]{{c.first, c.second}, {c.second, c.first}} {
+				table, err := router.New(rules)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, _ := table.Match("x", "/", c.method, c.header); got != "first" {
+					t.Errorf("%+v: %s", rules, got)
+				}
+			}
+		})
+	}
+}
+
 func TestMatch_TheLongestPrefixOnASegmentBorderWins(t *testing.T) {
 	routes := table(t,
 		rule{Path: "/", Value: "app"},

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -80,12 +81,29 @@ func (c *conditions) count() int {
 	return len(c.headers) + min(len(c.methods), 1)
 }
 
-// before orders the rules of one prefix: negative when c is tried before d.
+// before orders the rules of one prefix: negative when c is tried before d. It is
+// never 0 for two that differ: the order in which rules are given does not matter.
 func (c *conditions) before(d *conditions) int {
 	if by := d.count() - c.count(); by != 0 || c == nil || d == nil {
 		return by
 	}
-	return min(len(d.methods), 1) - min(len(c.methods), 1)
+	return cmp.Or(
+		min(len(d.methods), 1)-min(len(c.methods), 1),
+		d.exact()-c.exact(),
+		len(c.methods)-len(d.methods),
+		slices.CompareFunc(c.headers, d.headers, func(a, b field) int {
+			return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.value, b.value))
+		}),
+		slices.Compare(c.methods, d.methods),
+	)
+}
+
+// exact is the number of headers that are asked for with a value.
+func (c *conditions) exact() (n int) {
+	for _, f := range c.headers {
+		n += min(len(f.value), 1)
+	}
+	return n
 }
 
 // normalHost returns the name to look up, and the parent that it is looked up
