@@ -9,7 +9,6 @@ const (
 	NoRoute       Reason = "no_route"
 	Misdirected   Reason = "misdirected"
 	BadRequest    Reason = "bad_request"
-	NoTarget      Reason = "no_target"
 	HoldFull      Reason = "hold_full"
 	HoldTimeout   Reason = "hold_timeout"
 	ConnectFailed Reason = "connect_failed"
@@ -18,13 +17,9 @@ const (
 	BadAnswer     Reason = "bad_answer"
 	ClientLeft    Reason = "client_left"
 	TooLarge      Reason = "too_large"
-	HeaderTimeout Reason = "header_timeout"
 	BodyTimeout   Reason = "body_timeout"
-	LameDuck      Reason = "lame_duck"
 	Internal      Reason = "internal"
 	Cut           Reason = "cut"
-	Drained       Reason = "drained"
-	RateLimited   Reason = "rate_limited"
 	Paused        Reason = "paused"
 	Redirect      Reason = "redirect"
 )
@@ -105,9 +100,8 @@ func (s closedSet) index(value string) int {
 var (
 	methods = closed("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE")
 	classes = closed("1xx", "2xx", "3xx", "4xx", "5xx")
-	reasons = closed(NoRoute, Misdirected, BadRequest, NoTarget, HoldFull, HoldTimeout, ConnectFailed,
-		TargetReset, TargetTimeout, BadAnswer, ClientLeft, TooLarge, HeaderTimeout, BodyTimeout, LameDuck, Internal,
-		Cut, Drained, RateLimited, Paused, Redirect)
+	reasons = closed(NoRoute, Misdirected, BadRequest, HoldFull, HoldTimeout, ConnectFailed,
+		TargetReset, TargetTimeout, BadAnswer, ClientLeft, TooLarge, BodyTimeout, Internal, Cut, Paused, Redirect)
 	slots    = closed(SlotOnly, SlotOld, SlotNew)
 	states   = closed(StateUp, StateDown, StateUnknown, StateEjected)
 	results  = closed(SwapDone, SwapNeverHealthy, SwapRolledBack, SwapLost, SwapRefused, SwapUnchanged, SwapCancelled, SwapFailed)
@@ -119,7 +113,7 @@ var (
 const (
 	methodCount  = 10
 	classCount   = 6
-	reasonCount  = 22
+	reasonCount  = 17
 	slotCount    = 4
 	stateCount   = 5
 	resultCount  = 9

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -108,10 +110,10 @@ func TestObserve_EveryMethodAndReasonOfTheSetsCountsUnderItsOwnName(t *testing.T
 		route.Observe(method, 200, "", 0, 0, 0)
 	}
 	reasons := []metrics.Reason{
-		metrics.NoRoute, metrics.Misdirected, metrics.BadRequest, metrics.NoTarget, metrics.HoldFull,
+		metrics.NoRoute, metrics.Misdirected, metrics.BadRequest, metrics.HoldFull,
 		metrics.HoldTimeout, metrics.ConnectFailed, metrics.TargetReset, metrics.TargetTimeout,
-		metrics.BadAnswer, metrics.ClientLeft, metrics.TooLarge, metrics.HeaderTimeout, metrics.BodyTimeout, metrics.LameDuck,
-		metrics.Internal, metrics.Cut, metrics.Drained, metrics.RateLimited, metrics.Paused, "other",
+		metrics.BadAnswer, metrics.ClientLeft, metrics.TooLarge, metrics.BodyTimeout,
+		metrics.Internal, metrics.Cut, metrics.Paused, metrics.Redirect, "other",
 	}
 	for _, reason := range reasons {
 		m.Route("other", "app").Observe("GET", 503, reason, 0, 0, 0)
@@ -125,13 +127,44 @@ func TestObserve_EveryMethodAndReasonOfTheSetsCountsUnderItsOwnName(t *testing.T
 	}
 }
 
+func TestDocs_OperationsListsEveryMetricAndEveryReason(t *testing.T) {
+	b, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := full()
+	m.LogDropped(func() uint64 { return 0 })
+	text := scrape(t, m)
+	there := map[string]bool{}
+	for _, name := range regexp.MustCompile(`(?m)^# TYPE (gateway_\w+)|own_answers_total\{reason="(\w+)"`).FindAllStringSubmatch(text, -1) {
+		there[name[1]+name[2]] = true
+	}
+	delete(there, "other")
+	told := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^[|] (`.*?`) [|]").FindAllStringSubmatch(string(b), -1) {
+		for _, name := range regexp.MustCompile("`([a-z_]+)").FindAllStringSubmatch(row[1], -1) {
+			told[name[1]] = true
+		}
+	}
+	for name := range there {
+		if !told[name] {
+			t.Errorf("%s is in no table", name)
+		}
+	}
+	for name := range told {
+		if strings.HasPrefix(name, "gateway_") && !there[name] {
+			t.Errorf("%s is in a table, and there is none", name)
+		}
+	}
+}
+
 func TestSeries_TenThousandStrangersAddNone(t *testing.T) {
 	// 10 methods × 6 classes, 15 buckets with +Inf, sum and count, 2 of bytes;
-	// 22 reasons, retries, ejections, 9 results, 9 outcomes; the same once more
+	// 17 reasons, retries, ejections, 9 results, 9 outcomes; the same once more
 	// without the last 20 for the requests that met no route; 4 of the rest.
 	const (
 		perRoute = 10*6 + 16 + 2 + 2
-		bound    = 2*perRoute + (22 + 2 + 9 + 9) + 22 + 4
+		bound    = 2*perRoute + (17 + 2 + 9 + 9) + 17 + 4
 	)
 	m := metrics.New()
 	service := m.Service("app")
@@ -288,7 +321,7 @@ func TestScrape_RunsBesideRequestsAndReloads(t *testing.T) {
 
 func TestObserve_AllocatesNothing(t *testing.T) {
 	route := metrics.New().Route("site", "app")
-	for name, reason := range map[string]string{"an answer of a target": "", "an answer of our own": metrics.NoTarget, "a stranger's reason": "x"} {
+	for name, reason := range map[string]string{"an answer of a target": "", "an answer of our own": metrics.HoldTimeout, "a stranger's reason": "x"} {
 		t.Run(name, func(t *testing.T) {
 			if n := testing.AllocsPerRun(1000, func() { route.Observe("GET", 200, reason, 1, 1, time.Millisecond) }); n != 0 {
 				t.Errorf("%v allocations, want 0", n)

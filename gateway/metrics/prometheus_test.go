@@ -21,7 +21,7 @@ import (
 func full() *metrics.Metrics {
 	m := metrics.New()
 	m.Route("site", "app").Observe("GET", 200, "", 10, 20, time.Millisecond)
-	m.Route("site", "app").Observe("POST", 503, metrics.NoTarget, 10, 20, time.Second)
+	m.Route("site", "app").Observe("POST", 503, metrics.HoldTimeout, 10, 20, time.Second)
 	m.Route("", "").Observe("BREW", 404, metrics.NoRoute, 0, 20, time.Millisecond)
 	m.Service("app").Retried()
 	m.Service("app").Ejected()
