@@ -2,10 +2,13 @@ package config_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -83,6 +86,67 @@ func TestSchema_AgreesWithParse(t *testing.T) {
 		if refused := strings.Contains(path, "bad") && !strings.HasPrefix(name, "beyond_"); (err != nil) != refused {
 			t.Errorf("%s: the schema says %v", name, err)
 		}
+	}
+}
+
+func TestSchema_HasASentenceForEveryKey(t *testing.T) {
+	eachKey(t, func(path string, key map[string]any) {
+		if key["description"] == nil {
+			t.Errorf("%s has none", path)
+		}
+	})
+}
+
+func TestDocs_RoutesNamesEveryKey(t *testing.T) {
+	text := string(read(t, "../../docs/routes.md"))
+	eachKey(t, func(path string, _ map[string]any) {
+		key := path[strings.LastIndex(path, ".")+1:]
+		if !regexp.MustCompile(`\b` + key + `\b`).MatchString(text) {
+			t.Errorf("%s is not named", path)
+		}
+	})
+}
+
+// eachKey calls f for every key of the schema with its path.
+func eachKey(t *testing.T, f func(path string, key map[string]any)) {
+	t.Helper()
+	var schema map[string]any
+	if err := json.Unmarshal(config.Schema(), &schema); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	var walk func(path string, v any)
+	walk = func(path string, v any) {
+		switch v := v.(type) {
+		case []any:
+			for _, one := range v {
+				walk(path, one)
+			}
+		case map[string]any:
+			properties, _ := v["properties"].(map[string]any)
+			for name, key := range properties {
+				seen++
+				f(path+"."+name, key.(map[string]any))
+				walk(path+"."+name, key)
+			}
+			for _, within := range []string{"items", "additionalProperties", "anyOf"} {
+				walk(path, v[within])
+			}
+		}
+	}
+	walk("", schema)
+	if seen < 90 {
+		t.Errorf("%d keys", seen)
+	}
+}
+
+func TestLoad_APipeIsNoFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "routes.yaml")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Load(path); err == nil || !strings.Contains(err.Error(), "is no regular file") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -19,9 +19,10 @@ import (
 
 // Problem is one thing that is wrong with a file, at its place.
 type Problem struct {
-	File         string `json:"file"`
-	Line, Column int
-	Message      string `json:"message"`
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Message string `json:"message"`
 }
 
 // Error is the form that editors and people jump to.
@@ -68,6 +69,13 @@ func Load(path string, more ...Rule) (*File, []byte, error) {
 const largest = 32 << 20
 
 func read(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() { // opening a pipe would wait for whoever writes to it
+		err = fmt.Errorf("%s is no regular file", path)
+	}
+	if err != nil {
+		return nil, err
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

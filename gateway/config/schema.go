@@ -27,7 +27,7 @@ func schemaOf(t reflect.Type) map[string]any {
 	}
 	switch {
 	case t == durationType:
-		return single(map[string]any{"type": "string", "pattern": `^([0-9.]+(ns|us|µs|ms|s|m|h))+$|^0$`})
+		return single(map[string]any{"type": []string{"string", "integer"}, "pattern": `^([0-9.]+(ns|us|µs|ms|s|m|h))+$|^0$`, "minimum": 0, "maximum": 0})
 	case t == prefixType:
 		return map[string]any{"type": "string"}
 	case t == shareType:
@@ -37,7 +37,7 @@ func schemaOf(t reflect.Type) map[string]any {
 	case reflect.Pointer:
 		return schemaOf(t.Elem())
 	case reflect.Bool:
-		return single(map[string]any{"type": "boolean"})
+		return single(map[string]any{"enum": []any{true, false, "true", "false", "on", "off", "yes", "no"}})
 	case reflect.Int:
 		return single(map[string]any{"type": "integer"})
 	case reflect.Int64:

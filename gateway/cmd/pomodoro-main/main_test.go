@@ -84,6 +84,21 @@ func TestCommands_EachFailureHasItsMessageAndItsExitCode(t *testing.T) {
 	}
 }
 
+func TestCheck_SaysInJSONWhereEachProblemIs(t *testing.T) {
+	bad := filepath.Join(t.TempDir(), "routes.yaml")
+	if err := os.WriteFile(bad, []byte("version: 1\nlisten: {http: :80}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, _ := command(t, "check", "--json", bad)
+	var problems []map[string]any
+	if err := json.Unmarshal([]byte(out), &problems); err != nil || code != 2 || len(problems) != 1 {
+		t.Fatalf("exit %d, %v: %s", code, err, out)
+	}
+	if p := problems[0]; p["file"] != bad || p["line"] != 2.0 || p["column"] != 1.0 || p["message"] == nil || len(p) != 4 {
+		t.Errorf("%v", p)
+	}
+}
+
 func TestSwap_PrintsAReportAndTheHistoryKeepsIt(t *testing.T) {
 	app, next := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "next")
 	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
