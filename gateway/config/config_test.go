@@ -145,7 +145,7 @@ func TestLoad_APipeIsNoFile(t *testing.T) {
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := config.Load(path); err == nil || !strings.Contains(err.Error(), "is no regular file") {
+	if _, _, err := config.Load(path); err == nil || !strings.Contains(err.Error(), "is no regular file") {
 		t.Errorf("%v", err)
 	}
 }

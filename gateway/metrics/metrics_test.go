@@ -134,6 +134,7 @@ func TestDocs_OperationsListsEveryMetricAndEveryReason(t *testing.T) {
 	}
 	m := full()
 	m.LogDropped(func() uint64 { return 0 })
+	m.Certificates(func() map[string]time.Time { return map[string]time.Time{"a.test": {}} })
 	text := scrape(t, m)
 	there := map[string]bool{}
 	for _, name := range regexp.MustCompile(`(?m)^# TYPE (gateway_\w+)|own_answers_total\{reason="(\w+)"`).FindAllStringSubmatch(text, -1) {
