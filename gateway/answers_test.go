@@ -237,3 +237,27 @@ func TestAnswers_ARequestWhoseAnswerHadBegunIsNotRepeated(t *testing.T) {
 		}
 	}
 }
+
+func TestAnswers_AContentTypeThatTheTargetDoesNotNameIsNotInvented(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	rest := strings.Replace(gatewaytest.Service("app", app), "{service", "{host: localhost, service", 1)
+	gw := gatewaytest.Start(t, rest+"tls: {mode: internal, redirect: false}\n")
+	for _, answer := range []string{
+		"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n<html></html>",
+		"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n<html></html>", // has a field that is not moved
+	} {
+		raw(app, answer)
+		for _, h2 := range []bool{false, true} {
+			client, url := visitorOf(t, gw, h2)
+			res, err := client.Get(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(res.Body)
+			res.Body.Close()
+			if err != nil || string(body) != "<html></html>" || res.Header["Content-Type"] != nil {
+				t.Errorf("over %s: %q, %v, Content-Type %q", res.Proto, body, err, res.Header["Content-Type"])
+			}
+		}
+	}
+}

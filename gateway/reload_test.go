@@ -262,7 +262,7 @@ func TestReload_AFileThatWasChangedWhileNoGatewayRanIsPutInForce(t *testing.T) {
 				if err := gw.Stop(); err != nil {
 					t.Fatal(err)
 				}
-				gw.Writes(oneService(file, ""))
+				gw.Writes(strings.Replace(oneService(file, ""), "50ms", "50ms, timeout: 200ms", 1))
 				if gone {
 					next.Stops()
 					third.FallsIll()

@@ -281,6 +281,9 @@ func (x *Exchange) move(res *http.Response) {
 		}
 		to[name] = values
 	}
+	if to["Content-Type"] == nil {
+		to["Content-Type"] = nil // net/http would guess one where there is no entry
+	}
 	res.Header, res.ContentLength = nil, 0
 }
 
