@@ -85,7 +85,7 @@ func fromContext(ctx context.Context) *Exchange {
 // Record returns w, but counting what Sent tells, and puts a body that counts
 // what Received tells in place of r's. Once for each Exchange.
 func (x *Exchange) Record(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
-	x.out = writer{ResponseWriter: w, x: x, major: r.ProtoMajor, minor: r.ProtoMinor, connection: w.Header()["Connection"]}
+	x.out = writer{ResponseWriter: w, x: x, major: int8(r.ProtoMajor), minor: int8(r.ProtoMinor), lame: w.Header()["Connection"] != nil}
 	if r.Body != http.NoBody {
 		x.in.ReadCloser = r.Body
 		r.Body = &x.in

@@ -13,12 +13,12 @@ import (
 type writer struct {
 	http.ResponseWriter
 	x            *Exchange
-	major, minor int         // of the visitor's HTTP
-	connection   []string    // what the lame duck says in the field Connection; nil: nothing
-	informed     atomic.Bool // there was an informational answer
 	status       int
 	bytes        int64
-	behind       bool // something was written that the visitor may not have yet
+	behind       bool        // something was written that the visitor may not have yet
+	lame         bool        // the lame duck has said that this answer is the last of its connection
+	informed     atomic.Bool // there was an informational answer
+	major, minor int8        // of the visitor's HTTP
 }
 
 // Unwrap serves http.ResponseController.
@@ -32,8 +32,8 @@ func (w *writer) WriteHeader(status int) {
 	}
 	if w.status == 0 {
 		w.status, w.behind = status, true
-		if w.connection != nil {
-			w.Header()["Connection"] = w.connection
+		if w.lame {
+			w.Header().Set("Connection", "close")
 		}
 		if w.major == 1 && w.x.in.unread() {
 			w.last()
