@@ -184,7 +184,7 @@ func (x *exchange) readHead() (head, error) {
 func (x *exchange) makeRoom() {
 	to := x.in.b
 	if x.at == 0 {
-		to = make([]byte, 4*len(x.in.b))
+		to = make([]byte, min(4*len(x.in.b), maxHead))
 	}
 	copy(to, x.in.b[x.at:x.end])
 	x.in.b, x.at, x.end = to, 0, x.end-x.at
@@ -255,6 +255,9 @@ func (x *exchange) answer(h head, unasked bool) (*http.Response, error) {
 	case x.r.Method == http.MethodHead:
 		x.length = 0
 	case h.status == http.StatusNoContent, h.status == http.StatusNotModified:
+		if h.status == http.StatusNoContent && (h.length > 0 || h.chunked) {
+			x.keep = false // a body that must not be (RFC 9110 8.6) may follow
+		}
 		x.length, res.ContentLength = 0, 0
 	case h.chunked:
 		x.chunks = new(chunks)

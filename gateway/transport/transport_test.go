@@ -213,6 +213,24 @@ func TestTransport_BytesThatNobodyAskedForEndAConnection(t *testing.T) {
 	}
 }
 
+// What the target says will come may come late, when another request is under way.
+func TestTransport_A204ThatAnnouncesABodyIsTheLastOfItsConnection(t *testing.T) {
+	for _, framing := range []string{"Content-Length: 5", "Transfer-Encoding: chunked"} {
+		var connections atomic.Int32
+		target := listen(t, func(c *net.TCPConn, in *bufio.Reader) {
+			connections.Add(1)
+			answers("HTTP/1.1 204 No Content\r\n"+framing+"\r\n\r\n")(c, in)
+		})
+		tr := open(t, target, transport.Options{})
+		for range 2 {
+			get(t, tr, request(t, t.Context(), http.MethodGet, target, nil))
+		}
+		if n := connections.Load(); n != 2 {
+			t.Errorf("%s: %d connections for two answers, want 2", framing, n)
+		}
+	}
+}
+
 func TestTransport_AConnectionIsUsedAgainAfterEveryKindOfAnswer(t *testing.T) {
 	var connections atomic.Int32
 	next := make(chan string, 1)
@@ -233,6 +251,7 @@ func TestTransport_AConnectionIsUsedAgainAfterEveryKindOfAnswer(t *testing.T) {
 		{"HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", ""},
 		{"HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", ""},
 		{"DELETE", "HTTP/1.1 204 No Content\r\n\r\n", ""},
+		{"GET", "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", ""},
 		{"GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n", ""},
 		{"GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "ok"},
 		{"GET", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", "ok"},
@@ -491,6 +510,7 @@ func TestTransport_NothingInARequestEndsALineEarly(t *testing.T) {
 func TestTransport_AnAnswerBeyondTheBoundsIsMalformed(t *testing.T) {
 	for name, answer := range map[string]string{
 		"a head without end":    "HTTP/1.1 200 OK\r\n" + strings.Repeat("X: "+strings.Repeat("y", 1000)+"\r\n", 1000),
+		"a head that is large":  "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("y", 300_000) + "\r\nContent-Length: 0\r\n\r\n",
 		"a line without end":    "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("y", 1<<20),
 		"hints without end":     strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 1000),
 		"101 that nobody asked": "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
