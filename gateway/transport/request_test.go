@@ -23,6 +23,9 @@ func FuzzH1_Request(f *testing.F) {
 		if chunked {
 			framing.length = -1
 		}
+		if name == "Te" {
+			return // comes with a Connection of ours
+		}
 		b, err := appendHead(nil, r, framing)
 		if err != nil {
 			return
