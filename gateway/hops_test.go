@@ -158,3 +158,28 @@ func lastAnswer(t *testing.T, visitor net.Conn, in *bufio.Reader) bool {
 		}
 	}
 }
+
+func TestHops_ATrailerBringsNoFieldThatAHeadMayNotBring(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	seen := make(chan http.Header, 1)
+	app.Does(func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		seen <- r.Trailer
+	})
+	gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", app), "{service", "{allow_headers: [X_Own], service", 1))
+	names := []string{"X_Forwarded_For", "X-Forwarded-For", "X-Original-URL", "Proxy", "Upgrade", "Http2-Settings", "Cookie", "X_Own", "X-Sum"}
+	asks(t, gw, "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nTrailer: "+strings.Join(names, ", ")+
+		"\r\n\r\n5\r\nhello\r\n0\r\n"+strings.Join(names, ": 1\r\n")+": 1\r\n\r\n")
+	if got := <-seen; len(got) != 2 || got.Get("X_Own") != "1" || got.Get("X-Sum") != "1" {
+		t.Errorf("the target saw %v", got)
+	}
+}
+
+func TestAnswers_TheReasonIsTheGatewaysAlone(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	raw(app, "HTTP/1.1 103 Early Hints\r\nX-Gateway-Reason: cut\r\n\r\nHTTP/1.1 200 OK\r\nX-Gateway-Reason: cut\r\nContent-Length: 2\r\n\r\nok")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	if got := asks(t, gw, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); strings.Contains(got, "Reason") || !strings.HasSuffix(got, "ok") {
+		t.Errorf("answer %q", got)
+	}
+}

@@ -149,7 +149,7 @@ func firstBad(src []byte) int {
 	for _, line := range lines[:in.read] {
 		end += len(line)
 	}
-	for n, budget := in.read, 16<<20; n > 0 && budget > 0; n-- { // bytes: each try costs as much as the file
+	for n, budget := in.read, 2<<20; n > 0 && budget > 0; n-- { // bytes: each try costs as much as the file
 		end -= len(lines[n-1])
 		budget -= end
 		if _, err := documents(src[:end]); err == nil {

@@ -183,7 +183,7 @@ func rewrite(p *httputil.ProxyRequest) {
 	}
 	x.trailer, p.Out.Trailer = p.In.Trailer, nil
 	for name := range p.In.Trailer {
-		if httpguts.ValidTrailerHeader(name) && !forwarding(name) {
+		if httpguts.ValidTrailerHeader(name) && (!drops(name) || contains(route.AllowHeaders, name)) && !steers(name) {
 			if p.Out.Trailer == nil {
 				p.Out.Trailer = http.Header{}
 			}
@@ -222,6 +222,11 @@ func drops(name string) bool {
 	return false
 }
 
+// steers tells whether a field says what becomes of a request: too late, in a trailer.
+func steers(name string) bool {
+	return name == "Upgrade" || name == "Http2-Settings" || name == "Cookie"
+}
+
 func forwarding(name string) bool {
 	if name == "" || strings.IndexByte("XxFfHh", name[0]) < 0 {
 		return false // most are not, and seen not to be at once
@@ -258,6 +263,7 @@ func check(res *http.Response) error {
 			}
 		}
 	}
+	delete(res.Header, ReasonHeader) // the gateway's alone
 	if x.NewBucket {
 		res.Header.Add("Set-Cookie", bucketCookie(x))
 	}

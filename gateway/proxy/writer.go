@@ -51,6 +51,7 @@ func (w *writer) inform(status int) {
 		return
 	}
 	dropHops(w.Header())
+	delete(w.Header(), ReasonHeader)
 	w.ResponseWriter.WriteHeader(status)
 }
 
