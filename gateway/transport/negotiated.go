@@ -89,12 +89,23 @@ func (t *negotiated) RoundTrip(r *http.Request) (*http.Response, error) {
 			default:
 				c.Close() // another request has asked too
 			}
+			defer t.closeFirst()
 		}
 	}
 	if t.chosen.Load() == http1 {
 		return t.h1.RoundTrip(r)
 	}
 	return t.h2.RoundTrip(r)
+}
+
+// closeFirst closes a connection that nobody took: another one carried the request
+// of who asked on it.
+func (t *negotiated) closeFirst() {
+	select {
+	case c := <-t.first:
+		c.Close()
+	default:
+	}
 }
 
 // CloseIdleConnections closes what is idle on either side.

@@ -14,10 +14,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"pomodoro.cc/gateway/gatewaytest"
 	"pomodoro.cc/gateway/transport"
 )
 
@@ -86,6 +88,44 @@ func TestTransport_TheTargetsURLChoosesTheProtocol(t *testing.T) {
 			}
 			tr.CloseIdleConnections()
 		}
+	}
+}
+
+func TestTransport_TwoFirstRequestsAtOnceLeaveNoConnectionBehind(t *testing.T) {
+	for range 20 { // who comes first is chance
+		var asking sync.WaitGroup
+		asking.Add(2)
+		var hellos atomic.Int32
+		s := httptest.NewUnstartedServer(says)
+		s.EnableHTTP2 = true
+		s.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			if hellos.Add(1) <= 2 {
+				asking.Done()
+				asking.Wait()
+			}
+			return nil, nil
+		}}
+		s.StartTLS()
+		tr := open(t, s.URL, transport.Options{TLS: &tls.Config{RootCAs: certificates(s)}})
+		var both sync.WaitGroup
+		for range 2 {
+			r := request(t, t.Context(), http.MethodGet, s.URL, nil)
+			both.Go(func() {
+				res, err := tr.RoundTrip(r)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				io.Copy(io.Discard, res.Body)
+				res.Body.Close()
+			})
+		}
+		both.Wait()
+		gatewaytest.Eventually(t, "every connection is closed", func() bool {
+			tr.CloseIdleConnections()
+			return tr.Stats().Open == 0
+		})
+		s.Close()
 	}
 }
 
