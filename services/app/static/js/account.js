@@ -2,7 +2,7 @@
 // remembers that a login was begun here; without it nobody is asked for, and a
 // guest's console stays clean of 401.
 
-import { hear, tell } from "./channel.js";
+import { deliver, hear, tell } from "./channel.js";
 import { Refused, ask, askFor } from "./request.js";
 import { save, saved } from "./store.js";
 
@@ -14,6 +14,7 @@ let user = saved(place, null);
 hear("user", () => { user = saved(place, null); });
 addEventListener("storage", (event) => {
   if (event.key === mark && event.newValue) identify();
+  if (event.key === place) deliver("user"); // another tab's word may have come before what it speaks of
 });
 
 export const me = () => user;
