@@ -109,7 +109,7 @@ func (s *Steps) UnmarshalText(b []byte) (err error) {
 type Plan struct {
 	Patience Duration // for every new target to prove itself
 	Watch    Duration // of new against old; 0: none, and no way back
-	Drain    Duration // for requests under way on the targets that leave, once nothing new comes to them
+	Drain    Duration // for requests under way on the targets that leave, once others serve in their place
 	Streams  Duration // for streams and WebSockets on them, from then on
 	Canary   Steps
 	Warmup   []string // paths asked for before the first visitor

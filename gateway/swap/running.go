@@ -26,6 +26,7 @@ type Swap struct {
 	members  []*Member
 	fresh    *upstream.Pool
 	old      *upstream.Pool
+	lost     time.Time // when the pool that lost stopped being the one that serves
 	report   Report
 	locked   bool // guarded by service.mu
 

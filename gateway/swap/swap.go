@@ -229,6 +229,7 @@ func (w *Swap) publish() {
 		set.Spare = nil
 	}
 	w.serve(set)
+	w.lost = time.Now()
 	w.say("publish", "%s serves", w.order.Version)
 }
 
@@ -307,6 +308,7 @@ func (w *Swap) commit() *Verdict {
 // publishBack lets the old pool serve again.
 func (w *Swap) publishBack(v *Verdict) {
 	w.service.Slot.Publish(upstream.Set{Main: w.old})
+	w.lost = time.Now()
 	w.report.Verdict = v
 	w.service.uncommitted(w)
 	w.say("back", "%s serves again: %s", w.report.From.Version, v.Why)
@@ -318,14 +320,14 @@ func (w *Swap) settle() {
 	w.service.Slot.Publish(upstream.Set{Main: w.fresh})
 }
 
-// drain waits for what is under way on the pool that lost. Patience begins here:
-// a request may have come to that pool a moment ago, when it was published back,
-// in a canary, or as the spare.
+// drain waits for what is under way on the pool that lost. Patience has begun when
+// that stopped being the one that serves, so the watch is part of it: a swap takes no
+// longer than it has to. In a canary, and until it is taken back, a pool serves.
 func (w *Swap) drain(pool, heir *upstream.Pool) {
 	s := w.service
 	s.Slot.Retire(pool, heir)
 	patience := upstream.Patience{
-		From: time.Now(), Requests: time.Duration(w.plan.Drain), Streams: time.Duration(w.plan.Streams),
+		From: w.lost, Requests: time.Duration(w.plan.Drain), Streams: time.Duration(w.plan.Streams),
 		Spread: min(time.Duration(w.plan.Streams)/20, 5*time.Second), Parting: 2 * time.Second,
 	}
 	w.say("drain", "waiting for what is under way on the targets that leave")
