@@ -161,8 +161,9 @@ type framing struct {
 const lineKept = 64 // enough for the fields that say how a body is framed
 
 // follow looks at p and says how much of it may be delivered. When a line is
-// refused that is everything before its end. When a head that asks for an upgrade ends, it is all up to there: what the rest is, the
-// answer decides. Whoever reads next knows it and comes back with the rest.
+// refused that is everything before its end. When a head that asks for an upgrade
+// ends, it is all up to there: what the rest is, the answer decides. Whoever reads
+// next knows it and comes back with the rest.
 func (f *framing) follow(p []byte) (good int, ok bool) {
 	for at := 0; at < len(p); {
 		switch f.stage {

@@ -175,7 +175,7 @@ func (j *Journal) intend(w *Swap) error {
 	s.mu.Unlock()
 	return j.save(func(d *document) {
 		d.Services[s.Name] = record{File: file, Serving: serving, Before: d.Services[s.Name].Before, Under: &intent{
-			ID: w.ID, From: serving, To: Release{Targets: w.order.Targets, Version: w.order.Version, Build: w.order.Build}, By: w.order.By, Began: w.report.Began,
+			ID: w.ID, From: serving, To: w.order.release(), By: w.order.By, Began: w.report.Began,
 		}}
 	})
 }

@@ -134,6 +134,11 @@ type Order struct {
 	Rollback      bool `json:"rollback,omitempty"`       // Targets are those of Version in the history; none: the previous ones
 }
 
+// release is what serves once the order is carried out.
+func (o Order) release() Release {
+	return Release{Targets: o.Targets, Version: o.Version, Build: o.Build}
+}
+
 // Specs are the targets of an order.
 type Specs []Spec
 

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"pomodoro.cc/gateway/upstream"
 )
 
 // revision is what a reload does to one service: a swap to other addresses, or
@@ -84,9 +82,7 @@ func (r *revision) giveUp(err error) {
 		return
 	}
 	if r.fresh {
-		pool := s.Slot.Pool()
-		s.Slot.Publish(upstream.Set{Main: upstream.NewPool(nil, upstream.Least, upstream.Ejection{})})
-		s.dismiss(pool)
+		s.dismiss(s.empty())
 	}
 	s.forget(r.members)
 	r.unlock()

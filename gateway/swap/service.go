@@ -313,6 +313,13 @@ func (s *Service) relabelled(specs []Spec) bool {
 	return samePlaces(s.serving.Targets, specs) && !slices.Equal(s.file, specs)
 }
 
+// empty leaves the service without targets, and returns the pool that served.
+func (s *Service) empty() *upstream.Pool {
+	old := s.Slot.Pool()
+	s.Slot.Publish(upstream.Set{Main: upstream.NewPool(nil, upstream.Least, upstream.Ejection{})})
+	return old
+}
+
 // reseat publishes members at the addresses that serve already. Nothing is drained:
 // every lease goes over to the new pool.
 func (s *Service) reseat(members []*Member, settings Settings) {

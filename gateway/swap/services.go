@@ -319,8 +319,7 @@ func (all *Services) retain(next map[string]*Service) {
 			if !s.retired() {
 				return
 			}
-			old := s.Slot.Pool()
-			s.Slot.Publish(upstream.Set{Main: upstream.NewPool(nil, upstream.Least, upstream.Ejection{})})
+			old := s.empty()
 			s.Slot.Retire(old, nil)
 			s.mu.Lock()
 			plan := s.settings.Plan

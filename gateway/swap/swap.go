@@ -298,8 +298,7 @@ func (w *Swap) judge(last bool) *Verdict {
 // commit makes the new targets those that serve after a restart too. A journal
 // that cannot be written is a reason to go back while that is possible.
 func (w *Swap) commit() *Verdict {
-	release := Release{Targets: w.order.Targets, Version: w.order.Version, Build: w.order.Build}
-	if err := w.service.committed(w, release); err != nil {
+	if err := w.service.committed(w, w.order.release()); err != nil {
 		return &Verdict{Why: err.Error(), Gateway: true}
 	}
 	return nil
