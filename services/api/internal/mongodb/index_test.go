@@ -311,3 +311,26 @@ func TestLedger_WhatIsLateBringsNothingBack(t *testing.T) {
 		t.Errorf("a write after an old revision: %t, %v, want that it loses", won, err)
 	}
 }
+
+func TestLedger_AQueueBeforeASlowServerIsNoFailure(t *testing.T) {
+	t.Parallel()
+	slow := &event.CommandMonitor{Started: func(context.Context, *event.CommandStartedEvent) {
+		time.Sleep(300 * time.Millisecond) // what the way there takes
+	}}
+	s := opened(t, slow)
+	at := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+	began := time.Now()
+	var all sync.WaitGroup
+	for n := range 8 {
+		all.Go(func() {
+			p := store.Pomodoro{Type: "pomodoro", Minutes: 25, StartedAt: at.Add(time.Duration(n) * time.Hour), Tags: []string{}, Distractions: []time.Time{}}
+			if _, stored, err := s.Add(t.Context(), "ann", p, store.NewOnce("ann", "/", "", nil)); err != nil || !stored {
+				t.Errorf("entry %d: stored %t, %v", n, stored, err)
+			}
+		})
+	}
+	all.Wait()
+	if took := time.Since(began); took < writeTime {
+		t.Fatalf("the queue took %s, and shows nothing below %s", took, writeTime)
+	}
+}

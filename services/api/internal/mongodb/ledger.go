@@ -19,8 +19,13 @@ import (
 // goneTTL is store.GoneTTL: how long a mark of a deleted entry stays.
 const goneTTL = store.GoneTTL
 
-// writeTime bounds one write with all its attempts.
-const writeTime = 8 * time.Second
+const (
+	// writeTime bounds one write with all its attempts.
+	writeTime = 8 * time.Second
+	// queueTime bounds the wait for the owner's writes before it: these are
+	// answered in order, and a slow server is not one that does not answer.
+	queueTime = 30 * time.Second
+)
 
 // entry is a pomodoro as it is kept. A deleted one stays for a while, marked, so
 // that nothing that is late can bring it back.
@@ -73,14 +78,14 @@ type ledger struct {
 // may be called several times; it reads a collection that is up to date. Its
 // errors are returned as they are.
 func (s *Store) write(ctx context.Context, owner string, next func(context.Context) (entry, error)) (entry, error) {
-	ctx, cancel := context.WithTimeout(ctx, writeTime)
-	defer cancel()
 	// Races within this process are settled here, where they cost nothing.
 	leave, err := s.turns.enter(ctx, owner)
 	if err != nil {
 		return entry{}, err
 	}
 	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, writeTime)
+	defer cancel()
 	op := rand.Text()
 	for tried := ""; ; { // the id that an attempt without success was about
 		l, err := s.settled(ctx, owner)
@@ -214,6 +219,8 @@ func (t *turns) enter(ctx context.Context, owner string) (leave func(), err erro
 	sum := fnv.New32a()
 	_, _ = sum.Write([]byte(owner)) // never fails
 	place := t[sum.Sum32()%uint32(len(t))]
+	ctx, cancel := context.WithTimeout(ctx, queueTime)
+	defer cancel()
 	select {
 	case place <- struct{}{}:
 		return func() { <-place }, nil
