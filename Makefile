@@ -7,7 +7,7 @@ FUZZTIME ?= 60s
 export VERSION TOOLS FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-docker check bench bench-api growth pgo fuzz images save load push up stop down deploy probe dropmatrix soak clean
+.PHONY: help run build test test-docker check bench bench-api growth pgo fuzz images save load push up stop rollout down deploy probe dropmatrix soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,13 +57,16 @@ push: ## push the images to REGISTRY
 up: ## start the stack from the images and wait until it answers
 	@.ci/stack up
 
+rollout: ## bring the running stack to IMAGE_TAG without a request lost
+	@.ci/rollout
+
 stop: ## end the stack, keep its data
 	@.ci/stack stop
 
 down: ## end the stack and remove all of it, the data too
 	@.ci/stack down
 
-deploy: ## bring the images to DEPLOY_HOST and start them there
+deploy: ## bring the images to DEPLOY_HOST and roll them out there
 	@.ci/ship deploy
 
 probe: build ## HTTP/1.1 and HTTP/2 probes of TOOLS against a fresh gateway

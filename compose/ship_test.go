@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -20,7 +21,7 @@ func newHost(t *testing.T) host {
 		"docker": `case "$*" in
 "inspect"*) if grep -qx IMAGE_TAG=bad "$SHIP_TEST_HOST/pomodoro/compose/.env"; then echo starting; else echo healthy; fi ;;
 "compose up"*) grep IMAGE_TAG "$SHIP_TEST_HOST/pomodoro/compose/.env" >>"$SHIP_TEST_HOST/ups" ;;
-"compose ps"*) echo id ;;
+"ps"*) if [ -e "$SHIP_TEST_HOST/ups" ]; then echo id; fi ;;
 "load"*) cat >/dev/null ;;
 esac`,
 	} {
@@ -86,7 +87,7 @@ func TestShip_ADeployThatDoesNotBecomeHealthyBringsTheImagesOfBeforeBack(t *test
 	if code := h.deploy(t, "bad"); code != 4 {
 		t.Errorf("exit %d, want 4", code)
 	}
-	if ups := strings.Fields(h.read(t, "ups")); strings.Join(ups, " ") != "IMAGE_TAG=one IMAGE_TAG=bad IMAGE_TAG=one" {
+	if ups := slices.Compact(strings.Fields(h.read(t, "ups"))); strings.Join(ups, " ") != "IMAGE_TAG=one IMAGE_TAG=bad IMAGE_TAG=one" {
 		t.Errorf("started: %q", ups)
 	}
 	if env := h.read(t, "pomodoro/compose/.env"); !strings.Contains(env, "IMAGE_TAG=one\n") {
