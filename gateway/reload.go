@@ -293,7 +293,7 @@ func (g *Gateway) budget(service string, share config.Share) *proxy.Budget {
 // watched, not the file: editors save by rename, and a mount of the file alone
 // would never be seen again.
 func (g *Gateway) watchFile(ctx context.Context) {
-	if g.services.Behind() { // the file was changed while no gateway ran
+	if behind, _ := g.services.Behind(); behind { // the file was changed while no gateway ran
 		g.Reload(ctx)
 	}
 	watcher, err := fsnotify.NewWatcher()
@@ -308,6 +308,8 @@ func (g *Gateway) watchFile(ctx context.Context) {
 	const settle = 150 * time.Millisecond // an editor writes more than once
 	due := time.After(0)                  // what was saved before the folder was watched
 	tried := g.now.Load().source
+	again := time.NewTicker(time.Second)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -321,6 +323,12 @@ func (g *Gateway) watchFile(ctx context.Context) {
 			}
 		case err := <-watcher.Errors:
 			g.faults.Warn("watching routes.yaml", "error", err)
+		case <-again.C:
+			// The start kept what answered then, and refused the file. When that has
+			// ended, nothing but the file leads to a target.
+			if _, stranded := g.services.Behind(); stranded {
+				g.Reload(ctx)
+			}
 		case <-due:
 			due = nil
 			g.reloading.Lock() // what a reload under way puts in force counts

@@ -29,10 +29,9 @@ type Services struct {
 	end     context.CancelFunc
 	tasks   sync.WaitGroup
 
-	behind map[string][]Spec // what the adopted file names in place of what serves; not changed after Start
-
-	mu   sync.Mutex // guards name
-	name map[string]*Service
+	mu     sync.Mutex // guards the fields below
+	name   map[string]*Service
+	behind map[string][]Spec // what the adopted file names in place of what serves
 
 	beginning sync.RWMutex            // held for reading while a swap or reload begins
 	frozen    atomic.Pointer[Refusal] // why none may begin; nil: they may
@@ -149,10 +148,10 @@ func (all *Services) Adopt(desired map[string]Desired) error {
 		if err := s.adopt(serving, file); err != nil {
 			return err
 		}
+		all.mu.Lock()
 		if changed {
 			all.behind[name] = d.Targets
 		}
-		all.mu.Lock()
 		all.name[name] = s
 		all.mu.Unlock()
 	}
@@ -165,8 +164,10 @@ func (all *Services) Adopt(desired map[string]Desired) error {
 // Reload. If none does there is nothing to keep, and the file's serve at once.
 func (all *Services) Start() {
 	var asking sync.WaitGroup
-	var mu sync.Mutex // guards all.behind meanwhile
-	for name, file := range maps.Clone(all.behind) {
+	all.mu.Lock()
+	behind := maps.Clone(all.behind)
+	all.mu.Unlock()
+	for name, file := range behind {
 		asking.Go(func() {
 			s := all.Get(name)
 			if s.answers() {
@@ -176,9 +177,9 @@ func (all *Services) Start() {
 				all.Log.Error("the changed targets of routes.yaml", "service", name, "error", err)
 				return
 			}
-			mu.Lock()
+			all.mu.Lock()
 			delete(all.behind, name)
-			mu.Unlock()
+			all.mu.Unlock()
 		})
 	}
 	asking.Wait()
@@ -197,9 +198,19 @@ func (all *Services) Start() {
 	all.settle(settled, now)
 }
 
-// Behind tells whether, after Start, some service serves other targets than the
-// adopted file names: a Reload is due.
-func (all *Services) Behind() bool { return len(all.behind) > 0 }
+// Behind tells whether some service serves other targets than the adopted file
+// names: a Reload is due. Stranded: none of those that it serves can be reached any
+// more, so that only a Reload can help. Both are false once a Reload was taken.
+func (all *Services) Behind() (behind, stranded bool) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	for name := range all.behind {
+		if s := all.name[name]; s != nil && !s.Slot.Pool().Fit() {
+			return true, true
+		}
+	}
+	return len(all.behind) > 0, false
+}
 
 // Reload is the second door: services whose targets changed in the file are
 // swapped, those under new settings take them, the others are not touched. Swaps
@@ -310,6 +321,7 @@ func (all *Services) retain(next map[string]*Service) {
 	all.mu.Lock()
 	gone := all.name
 	all.name = next
+	clear(all.behind)
 	all.mu.Unlock()
 	for name, s := range gone {
 		if next[name] == s {
