@@ -15,6 +15,7 @@ import (
 
 	"pomodoro.cc/gateway/admin"
 	"pomodoro.cc/gateway/gatewaytest"
+	"pomodoro.cc/gateway/state"
 	"pomodoro.cc/gateway/swap"
 )
 
@@ -339,6 +340,45 @@ func TestSwap_ItsTargetsServeAfterARestartUntilTheFileNamesOthers(t *testing.T) 
 	}
 	if _, got := gw.Get("/"); got != "third" {
 		t.Errorf("after the file named others %q answers", got)
+	}
+}
+
+// An earlier release wrote into the journal what the file said, as it was written.
+func TestSwap_ItsTargetsServeAfterAnUpgradeWhoeverWroteTheJournal(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	gw := gatewaytest.Start(t, oneService(old, ""))
+	if r := swaps(t, gw, to("v2", next)); r.Result != swap.Done {
+		t.Fatalf("%s: %s", r.Result, r.Text)
+	}
+	if err := gw.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	journal := state.NewFile(filepath.Join(filepath.Dir(gw.Path), "journal.json"))
+	var doc map[string]any
+	if err := journal.Load(&doc); err != nil {
+		t.Fatal(err)
+	}
+	app := doc["services"].(map[string]any)["app"].(map[string]any)
+	app["file"].([]any)[0].(map[string]any)["url"] = old.URL + "/"
+	app["serving"].(map[string]any)["targets"].([]any)[0].(map[string]any)["url"] = "HTTP" + strings.TrimPrefix(next.URL, "http")
+	if err := journal.Save(doc); err != nil {
+		t.Fatal(err)
+	}
+	gw.Restarts()
+	if s := gw.Status().Services[0]; s.Version != "v2" || s.Targets[0].URL != next.URL {
+		t.Errorf("after the restart: %+v", s)
+	}
+	if err := gw.Reload(t.Context()); err != nil { // a file that was changed is put in force by it
+		t.Fatal(err)
+	}
+	if _, got := gw.Get("/"); got != "next" {
+		t.Errorf("after a reload of the same file %q answers", got)
+	}
+	if r := swaps(t, gw, map[string]any{"rollback": true, "watch": "0s"}); r.Result != swap.Done {
+		t.Errorf("rollback: %s: %s", r.Result, r.Text)
+	}
+	if _, got := gw.Get("/"); got != "old" {
+		t.Errorf("after the rollback %q answers", got)
 	}
 }
 

@@ -91,11 +91,19 @@ func (j *Journal) History(name string) (list []*Report) {
 
 // recall says what served when it was last written, and what the file named then,
 // under the labels that the file gives now. changed: the file names other targets
-// since. A service that is not known serves what the file names.
-func (j *Journal) recall(name string, file []Spec) (serving Release, named []Spec, changed bool) {
+// since. A service that is not known serves what the file names. What was written
+// before one place had one URL (Settings.CheckTargets) is known by that from here on.
+func (j *Journal) recall(name string, file []Spec, check func([]Spec) error) (serving Release, named []Spec, changed bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	r, known := j.doc.Services[name]
+	if known {
+		for _, list := range []*[]Spec{&r.File, &r.Serving.Targets, &r.Before.Targets} {
+			*list = slices.Clone(*list)
+			check(*list) // they have served: what else is wrong with them is no matter
+		}
+		j.doc.Services[name] = r
+	}
 	switch {
 	case known && slices.Equal(r.File, file):
 		return r.Serving, file, false

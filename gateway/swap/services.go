@@ -144,7 +144,7 @@ type Desired struct {
 func (all *Services) Adopt(desired map[string]Desired) error {
 	for name, d := range desired {
 		s := newService(all, name, d.Settings)
-		serving, file, changed := all.journal.recall(name, d.Targets)
+		serving, file, changed := all.journal.recall(name, d.Targets, d.Settings.CheckTargets)
 		if err := s.adopt(serving, file); err != nil {
 			return err
 		}
