@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"pomodoro.cc/gateway"
+	"pomodoro.cc/gateway/admin"
 	"pomodoro.cc/gateway/gatewaytest"
 	"pomodoro.cc/gateway/swap"
 	"pomodoro.cc/gateway/takeover"
@@ -264,6 +266,32 @@ func TestTakeover_APauseGoesOn(t *testing.T) {
 	if err := gw.Done(); err != nil {
 		t.Error(err)
 	}
+}
+
+// The successor knows already which services are paused, and would never hear of it.
+func TestTakeover_APauseOrResumeWhileASuccessorStartsIsRefused(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	h, err := gateway.TakeOver(t.Context(), gw.Path)
+	if err != nil || h == nil {
+		t.Fatalf("%v, %v", h, err)
+	}
+	for _, verb := range []string{"pause", "resume"} {
+		var no *admin.Refusal
+		if _, err := client(gw).Do(t.Context(), http.MethodPost, "/v1/services/app/"+verb); !errors.As(err, &no) || no.Problem.Status != http.StatusConflict || no.Problem.Code != swap.Locked {
+			t.Errorf("%s: %v; want it refused", verb, err)
+		}
+	}
+	if s := gw.Status().Services[0]; s.Paused != "" {
+		t.Errorf("paused all the same: %s", s.Paused)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	gatewaytest.Eventually(t, "it can be paused again", func() bool {
+		_, err := client(gw).Do(t.Context(), http.MethodPost, "/v1/services/app/pause")
+		return err == nil
+	})
 }
 
 func TestTakeover_ResumeLetsGoWhatTheGatewayBeforeHolds(t *testing.T) {

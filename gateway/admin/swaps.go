@@ -38,7 +38,12 @@ type Pause struct {
 	Until   time.Time `json:"until,omitzero"`   // when it resumes by itself
 }
 
-func (s swaps) answerPause(w http.ResponseWriter, one *swap.Service) {
+// rest has a service paused or resumed by do, and answers.
+func (s swaps) rest(w http.ResponseWriter, one *swap.Service, do func()) {
+	if err := s.all.Thawed(do); err != nil {
+		answer(w, http.StatusConflict, Problem{Title: "nothing was changed", Status: http.StatusConflict, Code: swap.CodeOf(err), Detail: err.Error()})
+		return
+	}
 	s.rested(one)
 	p := Pause{Service: one.Name}
 	p.Writes, p.Until, p.Paused = one.Slot.Paused()
@@ -49,8 +54,7 @@ func (s swaps) routes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/services/{name}/swaps", s.service(s.begin))
 	mux.HandleFunc("POST /v1/services/{name}/pause", s.service(s.pause))
 	mux.HandleFunc("POST /v1/services/{name}/resume", s.service(func(w http.ResponseWriter, _ *http.Request, one *swap.Service) {
-		one.Resume()
-		s.answerPause(w, one)
+		s.rest(w, one, one.Resume)
 	}))
 	mux.HandleFunc("GET /v1/history", func(w http.ResponseWriter, r *http.Request) {
 		name := r.URL.Query().Get("service")
@@ -160,8 +164,7 @@ func (s swaps) pause(w http.ResponseWriter, r *http.Request, one *swap.Service) 
 	if !read(w, r, &order) {
 		return
 	}
-	one.Pause(order.Writes, time.Duration(order.Max))
-	s.answerPause(w, one)
+	s.rest(w, one, func() { one.Pause(order.Writes, time.Duration(order.Max)) })
 }
 
 // quiet is the longest silence of a progress stream.

@@ -33,7 +33,7 @@ type Services struct {
 	name   map[string]*Service
 	behind map[string][]Spec // what the adopted file names in place of what serves
 
-	beginning sync.RWMutex            // held for reading while a swap or reload begins
+	beginning sync.RWMutex            // held for reading while a swap, reload or pause begins
 	frozen    atomic.Pointer[Refusal] // why none may begin; nil: they may
 }
 
@@ -64,8 +64,8 @@ func (all *Services) CallOff() {
 	}
 }
 
-// Freeze lets no swap begin until Thaw, so that the journal stays as it is. An
-// error says what is under way, and nothing is frozen.
+// Freeze lets no swap begin until Thaw, so that the journal stays as it is, and no
+// service be paused or resumed (Thawed). An error says what is under way, and nothing is frozen.
 func (all *Services) Freeze() error {
 	if !all.beginning.TryLock() {
 		return errors.New("a reload or a swap is beginning")
@@ -85,6 +85,18 @@ func (all *Services) Freeze() error {
 
 // Thaw lets swaps begin again.
 func (all *Services) Thaw() { all.frozen.CompareAndSwap(ErrFrozen, nil) }
+
+// Thawed calls f, which changes something that a successor is told of, unless one
+// has been told already: ErrFrozen. No Freeze comes while f is at work.
+func (all *Services) Thawed(f func()) error {
+	all.beginning.RLock()
+	defer all.beginning.RUnlock()
+	if all.frozen.Load() == ErrFrozen {
+		return ErrFrozen
+	}
+	f()
+	return nil
+}
 
 // List returns the services by name.
 func (all *Services) List() []*Service {
