@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"os"
@@ -160,6 +161,42 @@ func TestSwap_AVersionThatHangsIsTakenBackWhenVisitorsLeaveUnanswered(t *testing
 	})
 	if r := report(t, gw, id); r.Result != swap.RolledBack || !strings.Contains(r.Text, "p95 is") || r.Verdict.New.Unanswered != 2 || r.Ledger.Sum() != r.Ledger.Started {
 		t.Errorf("report %+v, verdict %+v", r, r.Verdict)
+	}
+}
+
+func TestSwap_AVersionWaitsForSlowVisitorsAndOnlyWhoHasSentAllWaitsForTheVersion(t *testing.T) {
+	for name, c := range map[string]struct {
+		sent int // of 1 MiB
+		want swap.Result
+	}{
+		"the visitors still send":  {1, swap.Done},
+		"the visitors wait for it": {1 << 20, swap.RolledBack},
+	} {
+		t.Run(name, func(t *testing.T) {
+			old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+			next.Does(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body); <-r.Context().Done() })
+			gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", old), "    targets:", "    swap: {sample: 1}\n    targets:", 1))
+			gw.Get("/") // what the new one is compared with
+			o := to("v2", next)
+			o["watch"], o["drain"] = "2s", "100ms"
+			id, err := order(t, gw, "app", o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			gatewaytest.Eventually(t, "it is watched", func() bool { s := gw.Status().Services[0].Swap; return s != nil && s.Phase == "watch" })
+			for range 4 {
+				visitor, err := net.Dial("tcp", strings.TrimPrefix(gw.URL, "http://"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer visitor.Close()
+				go io.WriteString(visitor, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n"+strings.Repeat("x", c.sent))
+			}
+			gatewaytest.Eventually(t, "they came to the new version", func() bool { return next.Hits.Load() > 1 })
+			if r := report(t, gw, id); r.Result != c.want {
+				t.Errorf("%s: %s; want %s", r.Result, r.Text, c.want)
+			}
+		})
 	}
 }
 

@@ -87,7 +87,7 @@ func fromContext(ctx context.Context) *Exchange {
 func (x *Exchange) Record(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
 	x.out = writer{ResponseWriter: w, x: x, major: int8(r.ProtoMajor), minor: int8(r.ProtoMinor), lame: w.Header()["Connection"] != nil}
 	if r.Body != http.NoBody {
-		x.in.ReadCloser = r.Body
+		x.in.ReadCloser, x.in.length = r.Body, r.ContentLength
 		r.Body = &x.in
 	}
 	return &x.out
@@ -131,9 +131,10 @@ func (x *Exchange) Received() int64 { return x.in.n.Load() }
 // received counts what a visitor sent, and does not wait for ever. Another
 // goroutine may still be reading when the answer is done.
 type received struct {
-	io.ReadCloser // nil: there is no body
+	io.ReadCloser       // nil: there is no body
+	length        int64 // as announced; below 0: unknown
 	n             atomic.Int64
-	whole         atomic.Bool // its end was read
+	whole         atomic.Bool // all of it was read
 	out           *writer     // has the deadline; nil: no bound
 	patience      time.Duration
 	due           time.Time   // the deadline as it was set last
@@ -147,9 +148,9 @@ func (b *received) Read(p []byte) (int, error) {
 		b.extend()
 	}
 	n, err := b.ReadCloser.Read(p)
-	b.n.Add(int64(n))
+	total := b.n.Add(int64(n))
 	switch {
-	case err == io.EOF:
+	case err == io.EOF, err == nil && total == b.length: // nobody reads further than that
 		b.whole.Store(true)
 	case err != nil && errors.Is(err, os.ErrDeadlineExceeded):
 		b.late.Store(true)

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +48,19 @@ func TestBodyWithin_EveryReadMayWaitThatLongHoweverLongAllOfThemTake(t *testing.
 			t.Errorf("a thousand reads at once move the deadline %d times", w.moved-moved)
 		}
 	})
+}
+
+// The reader of an announced length does not look for the end, which in HTTP/2 comes
+// by itself.
+func TestReceived_ABodyOfAnnouncedLengthIsWholeWithItsLastByte(t *testing.T) {
+	x := new(Exchange)
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("ab"))
+	x.Record(httptest.NewRecorder(), r)
+	for _, more := range []bool{true, false} {
+		if _, err := r.Body.Read(make([]byte, 1)); err != nil || x.in.unread() != more {
+			t.Errorf("%v: more to come %t, want %t", err, x.in.unread(), more)
+		}
+	}
 }
 
 type readerFunc func([]byte) (int, error)

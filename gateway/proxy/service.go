@@ -68,7 +68,11 @@ func (a *attempts) run() (*http.Response, error) {
 	visit, x := &a.x.visit, a.x
 	a.try = &a.first
 	a.try.begin(a.r.Context(), x.Leaving)
-	err := visit.Enter(a.route.Slot, upstream.Ask{Key: affinity(a.r, x), Bucket: bucket(a.r, x), Write: !safe(a.r.Method), Route: a.route.Name, Cut: a.try.end})
+	ask := upstream.Ask{Key: affinity(a.r, x), Bucket: bucket(a.r, x), Write: !safe(a.r.Method), Route: a.route.Name, Cut: a.try.end}
+	if a.body != nil && x.in.ReadCloser != nil {
+		ask.Whole = &x.in.whole
+	}
+	err := visit.Enter(a.route.Slot, ask)
 	for {
 		if errors.Is(err, upstream.ErrNoTarget) || errors.Is(err, upstream.ErrPaused) {
 			x.Held = true

@@ -178,7 +178,7 @@ func (s *Slot) Numbers(pool *Pool) (routes map[string]Numbers, failed []string) 
 	waiting := map[string]*Numbers{}
 	now := time.Now()
 	s.each(func(v *Visit) {
-		if v.Target == nil || v.pool != pool || v.answered.Load() {
+		if v.Target == nil || v.pool != pool || !v.awaits() {
 			return
 		}
 		if v.seen.IsZero() {

@@ -55,11 +55,12 @@ type Visit struct {
 
 // Ask is what the choice of a target goes by.
 type Ask struct {
-	Key    string      // of Hash balance
-	Bucket int         // of the visitor, 0 to Buckets-1: decides in a canary
-	Write  bool        // the method is not safe (RFC 9110 9.2.1)
-	Route  string      // that it is counted under while it waits for an answer
-	Cut    func(error) // ends the attempt under way; called with ErrCut when a drain's patience ends
+	Key    string       // of Hash balance
+	Bucket int          // of the visitor, 0 to Buckets-1: decides in a canary
+	Write  bool         // the method is not safe (RFC 9110 9.2.1)
+	Route  string       // that it is counted under while it waits for an answer
+	Whole  *atomic.Bool // the visitor has sent all of the body: until then nobody waits for an answer; nil: there is none
+	Cut    func(error)  // ends the attempt under way; called with ErrCut when a drain's patience ends
 }
 
 // Enter begins the visit at s and tries to lease a target. Whatever it returns,
@@ -210,10 +211,17 @@ func (v *Visit) Outcome(o Attempt) (ejected bool) {
 	return v.pool.record(v.Target, o)
 }
 
+// awaits tells whether the visitor waits for the answer's head, and not the target
+// for the rest of what he sends.
+func (v *Visit) awaits() bool {
+	return !v.answered.Load() && (v.ask.Whole == nil || v.ask.Whole.Load())
+}
+
 // Unanswered tells the pool, in place of Outcome, that the visitor left when the
-// answer's head had not come after took.
+// answer's head had not come after took. One who had not sent all of his body says
+// nothing of the target.
 func (v *Visit) Unanswered(took time.Duration) {
-	if v.Target == nil {
+	if v.Target == nil || !v.awaits() {
 		return
 	}
 	v.answered.Store(true)
