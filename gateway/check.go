@@ -3,6 +3,8 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
+	"syscall"
 
 	"pomodoro.cc/gateway/config"
 	"pomodoro.cc/gateway/router"
@@ -47,14 +49,31 @@ func routable(file *config.File) (faults []config.Fault) {
 	return faults
 }
 
-// reachable says which sockets would have too long a path. A default socket's is
-// that of state_dir.
+// reachable says which sockets nobody could reach at their path. A default socket's
+// is that of state_dir.
 func reachable(file *config.File) (faults []config.Fault) {
 	if err := socket.Fits(takeoverSocket(file)); err != nil {
 		return []config.Fault{{Path: []any{"state_dir"}, Message: fmt.Sprintf("state_dir: %v", err)}}
 	}
-	if err := socket.Fits(file.Admin.Socket); err != nil {
+	err := socket.Fits(file.Admin.Socket)
+	switch {
+	case err != nil:
+	case samePath(file.Admin.Socket, takeoverSocket(file)):
+		err = fmt.Errorf("socket %s: that is the takeover's own socket; choose another path", file.Admin.Socket)
+	default:
+		err = socket.Free(file.Admin.Socket)
+		if errors.Is(err, syscall.ENOTDIR) && samePath(filepath.Dir(file.Admin.Socket), file.StateDir) {
+			err = nil // config says it of state_dir
+		}
+	}
+	if err != nil {
 		faults = append(faults, config.Fault{Path: []any{"admin", "socket"}, Message: fmt.Sprintf("admin.socket: %v", err)})
 	}
 	return faults
+}
+
+func samePath(a, b string) bool {
+	x, err := filepath.Abs(a)
+	y, err2 := filepath.Abs(b)
+	return err == nil && err2 == nil && x == y
 }

@@ -217,6 +217,38 @@ func TestReload_ARouteThatTheTableRefusesIsNamedAtItsPlace(t *testing.T) {
 	}
 }
 
+func TestLoad_AnAdminSocketThatNobodyCouldReachIsRefusedWithWhatToDo(t *testing.T) {
+	dir, err := os.MkdirTemp("", "gw") // t.TempDir is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path, file := filepath.Join(dir, "routes.yaml"), filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for socket, want := range map[string]string{
+		dir:                                 "a folder is there; name a file in it",
+		file:                                "what is there is no socket; move it away, or choose another path",
+		filepath.Join(file, "admin.sock"):   "the path leads through a file; choose another",
+		filepath.Join(dir, "takeover.sock"): "that is the takeover's own socket; choose another path",
+		dir + "/../" + filepath.Base(dir) + "/takeover.sock": "that is the takeover's own socket",
+		filepath.Join(dir, "new", "admin.sock"):              "",
+	} {
+		text := fmt.Sprintf("version: 1\nlisten: {http: 127.0.0.1:0}\nstate_dir: %s\nadmin: {socket: %s}\nservices: {app: {targets: [http://127.0.0.1:9]}}\nroutes: [{service: app}]\n", dir, socket)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := gateway.Load(path)
+		switch {
+		case want == "" && err != nil:
+			t.Errorf("%s: %v", socket, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), path+":4:17: admin.socket: ") || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: %v; want %q", socket, err, want)
+		}
+	}
+}
+
 func TestReload_TheNewTargetServesOnceItIsHealthyAndNoRequestIsLost(t *testing.T) {
 	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
 	next.FallsIll()

@@ -3,6 +3,7 @@
 package socket
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,10 +45,28 @@ func Fits(path string) error {
 	return nil
 }
 
+// Free says what keeps a socket from a path that Fits; nil when nothing does. It
+// takes the place of whatever is there: that must be a socket. Below a file the
+// error is syscall.ENOTDIR.
+func Free(path string) error {
+	there, err := os.Stat(path)
+	switch {
+	case errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("socket %s: the path leads through a file; choose another (%w)", path, syscall.ENOTDIR)
+	case err != nil: // nothing is there yet, or it is not ours to see
+		return nil
+	case there.IsDir():
+		return fmt.Errorf("socket %s: a folder is there; name a file in it", path)
+	case there.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("socket %s: what is there is no socket; move it away, or choose another path", path)
+	}
+	return nil
+}
+
 // Replace is Listen for a successor: whoever answers there loses the file at
 // Appear, and goes on with the connections that it has.
 func Replace(path string) (_ *Listener, err error) {
-	if err := Fits(path); err != nil {
+	if err := cmp.Or(Fits(path), Free(path)); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
