@@ -252,9 +252,7 @@ func (v *validator) service(name string, s Service) {
 	if s.Balance == "hash_cookie" && s.Cookie == "" && v.whole("services", name, "cookie") {
 		v.reject(at("balance"), "services.%s.balance hash_cookie needs cookie, the name of the cookie", name)
 	}
-	if !strings.HasPrefix(s.Health.Path, "/") {
-		v.reject(at("health", "path"), "services.%s.health.path: %q must start with \"/\"", name, s.Health.Path)
-	}
+	v.asked(s.Health.Path, at("health", "path"), fmt.Sprintf("services.%s.health.path", name))
 	for field, d := range map[[2]string]time.Duration{{"health", "interval"}: s.Health.Interval, {"health", "timeout"}: s.Health.Timeout, {"swap", "patience"}: s.Swap.Patience} {
 		if d <= 0 {
 			v.reject(at(field[0], field[1]), "services.%s.%s.%s must be above 0", name, field[0], field[1])
@@ -277,14 +275,28 @@ func (v *validator) service(name string, s Service) {
 		last = step.Share
 	}
 	for i, path := range s.Swap.Warmup {
-		if !strings.HasPrefix(path, "/") {
-			v.reject(at("swap", "warmup", i), "services.%s.swap.warmup[%d]: %q must start with \"/\"", name, i, path)
-		}
+		v.asked(path, at("swap", "warmup", i), fmt.Sprintf("services.%s.swap.warmup[%d]", name, i))
 	}
 	for field, n := range map[[2]string]int{{"hold", "requests"}: s.Hold.Requests, {"eject", "failures"}: s.Eject.Failures, {"swap", "sample"}: s.Swap.Sample} {
 		if n < 0 {
 			v.reject(at(field[0], field[1]), "services.%s.%s.%s must be 0 or more", name, field[0], field[1])
 		}
+	}
+}
+
+// asked rejects a path that no target can be asked for.
+func (v *validator) asked(path string, n *yaml.Node, what string) {
+	if !strings.HasPrefix(path, "/") {
+		v.reject(n, "%s: %q must start with \"/\"", what, path)
+		return
+	}
+	_, err := url.Parse("http://target" + path)
+	var escape url.EscapeError
+	switch {
+	case errors.As(err, &escape):
+		v.reject(n, "%s: %q is no path of a URL: %q is no escape; a percent sign is written %%25", what, path, string(escape))
+	case err != nil:
+		v.reject(n, "%s: %q is no path of a URL: %v", what, path, errors.Unwrap(err))
 	}
 }
 
