@@ -114,8 +114,11 @@ func New(v Verbs) http.Handler {
 	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
 		if err := v.Reload(r.Context()); err != nil {
 			status, code := http.StatusUnprocessableEntity, swap.CodeOf(err)
-			if code == swap.Locked {
+			switch code {
+			case swap.Locked:
 				status = http.StatusConflict
+			case swap.Unwritten:
+				status = http.StatusInternalServerError
 			}
 			answer(w, status, Problem{Title: "reload refused", Status: status, Code: code,
 				Detail: "the running configuration goes on", Problems: strings.Split(err.Error(), "\n")})

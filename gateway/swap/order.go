@@ -197,18 +197,20 @@ const (
 	Nothing    = "nothing"    // there is no such release or swap
 	Shared     = "shared"     // of a cancellation: somebody else follows the swap too
 	Unproven   = "unproven"   // of a reload: a new target never became healthy
+	Unwritten  = "unwritten"  // of a reload: the journal cannot be written
 )
 
 // CodeOf is the code of what kept a reload from changing anything; empty: another
 // reason, such as routes.yaml itself.
 func CodeOf(err error) string {
 	var no *Refusal
-	var not *unproven
 	switch {
 	case errors.As(err, &no):
 		return no.Code
-	case errors.As(err, &not):
+	case errors.As(err, new(*unproven)):
 		return Unproven
+	case errors.As(err, new(*unwritten)):
+		return Unwritten
 	}
 	return ""
 }

@@ -196,7 +196,7 @@ func warm(ctx context.Context, t *upstream.Target, path string) error {
 // on disk, and after it only finish follows.
 func (w *Swap) depart() error {
 	if err := w.service.journal.intend(w); err != nil {
-		return fmt.Errorf("refused before anything changed, because the journal cannot be written: %w", err)
+		return &unwritten{fmt.Errorf("refused before anything changed, because the journal cannot be written: %w", err)}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -400,7 +400,10 @@ func (w *Swap) giveUp(err error) {
 	w.service.forget(w.members)
 }
 
-type unproven struct{ error }
+type (
+	unproven  struct{ error }
+	unwritten struct{ error }
+)
 
 var (
 	errUnchanged  = errors.New("these targets serve already; nothing was changed")

@@ -93,6 +93,8 @@ func exitCode(err error) int {
 		return exitLocked
 	case errors.As(err, &refusal) && refusal.Problem.Code == swap.Unproven:
 		return exitNeverHealthy
+	case errors.As(err, &refusal) && refusal.Problem.Code == swap.Unwritten:
+		return exitUnknown
 	case errors.As(err, new(usage)), errors.As(err, &problems), errors.As(err, &refusal):
 		return exitUsage
 	}

@@ -183,7 +183,7 @@ func TestSwap_ARefusalIsAReportInJSONToo(t *testing.T) {
 }
 
 func TestReload_ItsExitCodeSaysWhatKeptIt(t *testing.T) {
-	app, ill := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "ill")
+	app, next, ill := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "next"), gatewaytest.NewUpstream(t, "ill")
 	ill.FallsIll()
 	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
 	at := "--socket=" + socketOf(gw)
@@ -197,6 +197,17 @@ func TestReload_ItsExitCodeSaysWhatKeptIt(t *testing.T) {
 	gw.Writes("services: {}\nroots: []\n")
 	if code, _, errs := command(t, "reload", at); code != 2 {
 		t.Errorf("a bad file: exit %d: %s", code, errs)
+	}
+	blocked := filepath.Join(filepath.Dir(gw.Path), "journal.json.new") // where the journal is written
+	if err := os.MkdirAll(filepath.Join(blocked, "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	gw.Writes(gatewaytest.Service("app", next))
+	if code, _, errs := command(t, "reload", at); code != 1 || !strings.Contains(errs, "the journal cannot be written") {
+		t.Errorf("no journal: exit %d: %s", code, errs)
+	}
+	if err := os.RemoveAll(blocked); err != nil {
+		t.Fatal(err)
 	}
 	gw.Writes(patient("1h"))
 	ctx, interrupt := context.WithCancel(t.Context())
