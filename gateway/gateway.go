@@ -58,6 +58,7 @@ type Gateway struct {
 	started time.Time
 	alarms  []string // of the start, for an operator
 	ready   atomic.Bool
+	first   *config.File // of the start: what applies at one only is in force as it says
 	now     atomic.Pointer[snapshot]
 	certs   atomic.Pointer[certs.Source] // nil: no HTTPS, or not yet
 
@@ -98,7 +99,7 @@ func New(o Options) (_ *Gateway, err error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{options: o, faults: o.Log, metrics: metrics.New(), budgets: map[string]*proxy.Budget{}, addresses: map[string]net.Addr{}, sockets: map[string]*net.TCPListener{}, alone: make(chan struct{}), begun: make(chan struct{}), replaced: make(chan struct{})}
+	g := &Gateway{options: o, faults: o.Log, first: file, metrics: metrics.New(), budgets: map[string]*proxy.Budget{}, addresses: map[string]net.Addr{}, sockets: map[string]*net.TCPListener{}, alone: make(chan struct{}), begun: make(chan struct{}), replaced: make(chan struct{})}
 	g.metrics.SetVersion(o.Version)
 	place, err := g.openLog(file.AccessLog)
 	if err != nil {

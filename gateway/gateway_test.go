@@ -399,6 +399,29 @@ func TestReload_HowItStopsAppliesAndWhatWaitsForTheNextStartIsNamed(t *testing.T
 	}
 }
 
+func TestReload_WhatWaitsForTheNextStartIsNamedAsLongAsItWaits(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	file := gatewaytest.Service("app", app)
+	gw := gatewaytest.Start(t, file)
+	for _, step := range []struct {
+		what, file string
+		named      bool
+	}{
+		{"a change", file + "limits: {idle_timeout: 9s}\n", true},
+		{"another one beside it", file + "  - {path: /x, service: app}\nlimits: {idle_timeout: 9s}\n", true},
+		{"what runs again", file, false},
+	} {
+		before := len(gw.Logs.String())
+		gw.Writes(step.file)
+		if err := gw.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if named := strings.Contains(gw.Logs.String()[before:], `"keys":["limits.idle_timeout"]`); named != step.named {
+			t.Errorf("%s: named %t, want %t", step.what, named, step.named)
+		}
+	}
+}
+
 func TestStop_ARequestUnderWayIsFinished(t *testing.T) {
 	app := gatewaytest.NewUpstream(t, "app")
 	asked, go_ := make(chan bool), make(chan bool)

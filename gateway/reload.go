@@ -115,7 +115,7 @@ func (g *Gateway) Reload(ctx context.Context) error {
 // change puts a file in force: what changed in targets goes through the swap
 // path, and until everything is proven nothing has changed.
 func (g *Gateway) change(ctx context.Context, file *config.File, source []byte) error {
-	if keys := nextStart(file, g.now.Load().file); len(keys) > 0 {
+	if keys := nextStart(file, g.first); len(keys) > 0 {
 		g.faults.Warn("some of what changed applies at the next start", "keys", keys)
 	}
 	place, err := g.openLog(file.AccessLog)
