@@ -329,6 +329,47 @@ func TestSwap_ItCanBeCalledOffBeforePublish(t *testing.T) {
 	}
 }
 
+// Two jobs of one build: one is interrupted before it follows the swap that both have.
+func TestSwap_WhoeverOrderedItTooDecidesAloneOnceTheOtherHasLeft(t *testing.T) {
+	for name, following := range map[string]bool{"that follows it": true, "that is about to": false} {
+		t.Run(name, func(t *testing.T) {
+			old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+			next.FallsIll()
+			gw := gatewaytest.Start(t, gatewaytest.Service("app", old))
+			o := to("v2", next)
+			o["build"] = 7
+			id, err := order(t, gw, "app", o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if following {
+				res, err := client(gw).Do(t.Context(), http.MethodGet, "/v1/swaps/"+id+"/events")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer res.Body.Close()
+			}
+			if same, err := order(t, gw, "app", o); err != nil || same != id {
+				t.Fatalf("the same build: %q, %v", same, err)
+			}
+			leave := func() error {
+				_, err := client(gw).Do(t.Context(), http.MethodDelete, "/v1/swaps/"+id+"?unless=shared")
+				return err
+			}
+			var no *admin.Refusal
+			if err := leave(); !errors.As(err, &no) || no.Problem.Code != swap.Shared {
+				t.Errorf("the first to leave: %v; want it refused", err)
+			}
+			if err := leave(); err != nil {
+				t.Errorf("the last one: %v", err)
+			}
+			if r := report(t, gw, id); r.Result != swap.Cancelled {
+				t.Errorf("%s: %s", r.Result, r.Text)
+			}
+		})
+	}
+}
+
 func TestSwap_WrongOrdersAreRefusedEachWithItsReason(t *testing.T) {
 	old := gatewaytest.NewUpstream(t, "old")
 	gw := gatewaytest.Start(t, gatewaytest.Service("app", old))

@@ -78,10 +78,10 @@ func (s swaps) routes(mux *http.ServeMux) {
 	}))
 	mux.HandleFunc("GET /v1/swaps/{id}/events", s.swap(follow))
 	mux.HandleFunc("DELETE /v1/swaps/{id}", s.swap(func(w http.ResponseWriter, r *http.Request, one *swap.Swap) {
-		// Two jobs of one build share its swap: one that follows it, and is
-		// interrupted, does not call off the other's.
-		if r.URL.Query().Get("unless") == "shared" && one.Attending() > 1 {
-			answer(w, http.StatusConflict, Problem{Title: "not cancelled", Status: http.StatusConflict, Code: swap.Shared, Detail: "somebody else follows this swap too"})
+		// Two jobs of one build share its swap: one that is interrupted does not call
+		// off the other's.
+		if r.URL.Query().Get("unless") == "shared" && one.Disown() {
+			answer(w, http.StatusConflict, Problem{Title: "not cancelled", Status: http.StatusConflict, Code: swap.Shared, Detail: "somebody else ordered or follows this swap too"})
 			return
 		}
 		if !one.Cancel() {

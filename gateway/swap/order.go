@@ -195,7 +195,7 @@ const (
 	Locked     = "locked"     // another swap of this service is under way
 	Superseded = "superseded" // a newer build serves
 	Nothing    = "nothing"    // there is no such release or swap
-	Shared     = "shared"     // of a cancellation: somebody else follows the swap too
+	Shared     = "shared"     // of a cancellation: somebody else ordered or follows the swap too
 	Unproven   = "unproven"   // of a reload: a new target never became healthy
 	Unwritten  = "unwritten"  // of a reload: the journal cannot be written
 )

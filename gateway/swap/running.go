@@ -40,6 +40,7 @@ type Swap struct {
 	ended     *Report
 	called    error // why it was called off; nil: it was not
 	departed  bool  // too late to call it off
+	orders    int   // that are this swap, of jobs of one build; those taken back do not count
 	attending int
 	absence   *time.Timer
 	said      map[string]string
@@ -63,7 +64,7 @@ func newSwap(s *Service, o Order) *Swap {
 	return &Swap{
 		ID: fmt.Sprintf("%s-%s-%s", s.Name, now.UTC().Format("20060102T150405"), rand.Text()[:6]), service: s, order: o,
 		report: Report{Service: s.Name, Version: o.Version, Build: o.Build, By: o.By, Rollback: o.Rollback, Targets: urls(o.Targets), Began: now},
-		more:   make(chan struct{}), published: make(chan struct{}), said: map[string]string{},
+		more:   make(chan struct{}), published: make(chan struct{}), said: map[string]string{}, orders: 1,
 	}
 }
 
@@ -169,11 +170,23 @@ func (w *Swap) Attend() (leave func()) {
 	})
 }
 
-// Attending counts those who attend to the swap now.
-func (w *Swap) Attending() int {
+// join counts one more order that this swap is.
+func (w *Swap) join() {
+	w.mu.Lock()
+	w.orders++
+	w.mu.Unlock()
+}
+
+// Disown takes back one of the orders that the swap is. shared: somebody else has
+// ordered it or follows it too, so that it is not for the one who asks to call off.
+func (w *Swap) Disown() (shared bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.attending
+	if w.ended != nil || w.orders <= 1 && w.attending <= 1 {
+		return false
+	}
+	w.orders--
+	return true
 }
 
 func (w *Swap) attendance(needed bool) {

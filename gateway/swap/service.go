@@ -173,6 +173,7 @@ func (s *Service) Begin(o Order) (*Swap, error) {
 		if err := s.replaced(same); err != nil {
 			return nil, err
 		}
+		same.join()
 		return same, nil
 	}
 	if err := s.supersedes(o); err != nil {

@@ -254,7 +254,7 @@ func TestSwap_AnInterruptLeavesASharedOneToTheOther(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	errs, second := follow(ctx)
 	interrupt()
-	if code := <-second; code != 8 || !strings.Contains(errs.String(), "goes on without this command") {
+	if code := <-second; code != 8 || !strings.Contains(errs.String(), "goes on without this one") {
 		t.Errorf("the interrupted one: exit %d: %s", code, errs)
 	}
 	next.Recovers()

@@ -147,7 +147,7 @@ func actor() string {
 
 // carryOut sends the order and follows the swap until its report. An interrupt
 // calls the swap off; where that is too late it is followed to its end, and left
-// alone where another command follows it.
+// alone where another command has the same swap.
 func carryOut(c *cobra.Command, client *admin.Client, service string, order *swap.Order) (*swap.Report, error) {
 	ctx := c.Context()
 	res, err := begin(c, client, service, order)
@@ -166,7 +166,7 @@ func carryOut(c *cobra.Command, client *admin.Client, service string, order *swa
 		res, err := client.Do(context.WithoutCancel(ctx), http.MethodDelete, "/v1/swaps/"+begun.ID+"?unless=shared")
 		var late *admin.Refusal
 		if errors.As(err, &late) && late.Problem.Code == swap.Shared {
-			fmt.Fprintln(c.ErrOrStderr(), "somebody else follows it too: it goes on without this command")
+			fmt.Fprintln(c.ErrOrStderr(), "another command has the same swap: it goes on without this one")
 			leave()
 			return
 		}
