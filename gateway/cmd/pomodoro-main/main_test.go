@@ -238,6 +238,32 @@ func TestSwap_AnInterruptCallsItOff(t *testing.T) {
 	}
 }
 
+func TestSwap_AnInterruptBeforeTheGatewaysAnswerLeavesTheOutcomeUnknown(t *testing.T) {
+	dir, err := os.MkdirTemp("", "gw") // t.TempDir is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	socket := filepath.Join(dir, "admin.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	server := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body) // the order is there
+		interrupt()
+		<-r.Context().Done()
+	})}
+	go server.Serve(l)
+	defer server.Close()
+	var out, errs bytes.Buffer
+	code := run(ctx, []string{"swap", "app", "--socket", socket, "--target", "http://127.0.0.1:9", "--version", "v2"}, &out, &errs)
+	if code != 8 || !strings.Contains(errs.String(), "whether the swap has begun is not known") {
+		t.Errorf("exit %d: %s", code, errs.String())
+	}
+}
+
 func TestSwap_AnInterruptLeavesASharedOneToTheOther(t *testing.T) {
 	app, next := gatewaytest.NewUpstream(t, "app"), gatewaytest.NewUpstream(t, "next")
 	next.FallsIll()

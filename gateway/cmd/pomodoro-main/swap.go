@@ -150,14 +150,14 @@ func actor() string {
 // alone where another command has the same swap.
 func carryOut(c *cobra.Command, client *admin.Client, service string, order *swap.Order) (*swap.Report, error) {
 	ctx := c.Context()
-	res, err := begin(c, client, service, order)
+	begun, err := begin(c, client, service, order)
+	var no *admin.Refusal
+	if err != nil && ctx.Err() != nil && !errors.As(err, &no) { // the gateway may have the order
+		fmt.Fprintf(c.ErrOrStderr(), "pomodoro-main: %v: whether the swap has begun is not known; ask the gateway with status and history\n", err)
+		return nil, failed(exitTimedOut)
+	}
 	if err != nil {
 		return nil, err
-	}
-	defer res.Body.Close()
-	var begun admin.Begun
-	if err := json.NewDecoder(res.Body).Decode(&begun); err != nil {
-		return nil, fmt.Errorf("swap: %w", err)
 	}
 	following, leave := context.WithCancel(context.WithoutCancel(ctx))
 	defer leave()
@@ -191,7 +191,6 @@ func carryOut(c *cobra.Command, client *admin.Client, service string, order *swa
 		if following.Err() != nil {
 			return nil, failed(exitTimedOut)
 		}
-		var no *admin.Refusal
 		if try == tries || errors.As(err, &no) {
 			fmt.Fprintf(c.ErrOrStderr(), "pomodoro-main: the gateway was lost during swap %s and its outcome is not known: %v; ask it with status and history\n", begun.ID, err)
 			return nil, failed(exitTimedOut)
@@ -205,12 +204,19 @@ func carryOut(c *cobra.Command, client *admin.Client, service string, order *swa
 
 // begin sends the order. One that waits for another swap waits for a takeover too,
 // and is then sent to the successor.
-func begin(c *cobra.Command, client *admin.Client, service string, order *swap.Order) (*http.Response, error) {
+func begin(c *cobra.Command, client *admin.Client, service string, order *swap.Order) (begun admin.Begun, _ error) {
 	for said := ""; ; {
 		res, err := client.Send(c.Context(), http.MethodPost, "/v1/services/"+url.PathEscape(service)+"/swaps", order)
 		var no *admin.Refusal
+		if err == nil {
+			defer res.Body.Close()
+			if err = json.NewDecoder(res.Body).Decode(&begun); err != nil {
+				err = fmt.Errorf("swap: %w", err)
+			}
+			return begun, err
+		}
 		if !order.Wait || !errors.As(err, &no) || no.Problem.Code != swap.Locked {
-			return res, err
+			return begun, err
 		}
 		if no.Problem.Detail != said {
 			said = no.Problem.Detail
@@ -219,7 +225,7 @@ func begin(c *cobra.Command, client *admin.Client, service string, order *swap.O
 		select {
 		case <-time.After(500 * time.Millisecond):
 		case <-c.Context().Done():
-			return nil, err
+			return begun, err
 		}
 	}
 }
