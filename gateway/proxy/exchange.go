@@ -55,7 +55,21 @@ type exchangeKey struct{}
 // exchangeContext is a request's context that knows its Exchange.
 type exchangeContext struct {
 	context.Context
-	x *Exchange
+	x     *Exchange
+	shown bool // to ReverseProxy, which has not called service yet
+}
+
+// anEnd is the end of a context as ReverseProxy is shown it.
+var anEnd = make(chan struct{})
+
+// Done is the context's. ReverseProxy only looks whether a context has an end, and
+// the server's takes memory for it when it is asked: so it is shown another one, that
+// nobody waits for.
+func (c *exchangeContext) Done() <-chan struct{} {
+	if c.shown {
+		return anEnd
+	}
+	return c.Context.Done()
 }
 
 // Value returns the Exchange, or what the context knows.
@@ -68,7 +82,7 @@ func (c *exchangeContext) Value(key any) any {
 
 // With returns r carrying x.
 func With(r *http.Request, x *Exchange) *http.Request {
-	x.ctx = exchangeContext{r.Context(), x}
+	x.ctx = exchangeContext{Context: r.Context(), x: x}
 	return r.WithContext(&x.ctx)
 }
 

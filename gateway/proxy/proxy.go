@@ -94,6 +94,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if endToEnd(r.Header) {
 		r.Header = nil
 	}
+	x.ctx.shown = true
 	h.proxy.ServeHTTP(w, r)
 }
 

@@ -24,6 +24,7 @@ type service struct{}
 // answer's body holds the lease until it is closed.
 func (service) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := fromContext(r.Context())
+	x.ctx.shown = false
 	x.Route.Retry.Budget.request()
 	a := &x.attempts
 	*a = attempts{r: r, x: x, route: x.Route, started: time.Now()}
@@ -35,8 +36,8 @@ func (service) RoundTrip(r *http.Request) (*http.Response, error) {
 		a.body = newReplay(r.Body, limit, x.trailer)
 	}
 	res, err := a.run()
-	x.Upstream = time.Since(a.started)
 	if err != nil {
+		x.Upstream = time.Since(a.started)
 		x.visit.Leave(a.end(err))
 		a.try.end(nil)
 		return nil, err
@@ -84,9 +85,14 @@ func (a *attempts) run() (*http.Response, error) {
 		target := visit.Target
 		x.Attempts++
 		x.Target, x.Version = target.URL.Host, target.Version
-		began := time.Now()
+		began := a.started
+		if x.Attempts > 1 || x.Held || a.body != nil {
+			began = time.Now()
+		}
 		res, failure := a.send(target)
-		took := time.Since(began)
+		now := time.Now()
+		took := now.Sub(began)
+		x.Upstream = now.Sub(a.started)
 		if failure == nil && !a.secondOpinion(res) {
 			a.outcome(took, false, res.StatusCode >= 500)
 			return res, nil
