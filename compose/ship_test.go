@@ -19,6 +19,7 @@ func newHost(t *testing.T) host {
 	for name, text := range map[string]string{
 		"ssh": `cd "$SHIP_TEST_HOST" && shift && exec sh -c "$1"`,
 		"docker": `case "$*" in
+"inspect -f {{.Id}} pomodoro-"*-next) ;;
 "inspect"*) if grep -qx IMAGE_TAG=bad "$SHIP_TEST_HOST/pomodoro/compose/.env"; then echo starting; else echo healthy; fi ;;
 "compose up"*) grep IMAGE_TAG "$SHIP_TEST_HOST/pomodoro/compose/.env" >>"$SHIP_TEST_HOST/ups" ;;
 "ps"*) if [ -e "$SHIP_TEST_HOST/ups" ]; then echo id; fi ;;
