@@ -299,3 +299,21 @@ func TestReload_AFileThatWasRefusedAtTheStartIsTriedAgainOnceWhatServedIsGone(t 
 	next.Recovers()
 	serves(t, gw, "next")
 }
+
+// Nobody has found anything wrong with what the file names.
+func TestReload_AChangedFileThatTheGatewaysStopTookBackIsTriedAfterTheRestart(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	watched := func(u *gatewaytest.Upstream) string {
+		return strings.Replace(oneService(u, ""), "watch: 0s", "watch: 1h", 1)
+	}
+	gw := gatewaytest.Start(t, watched(old))
+	gw.Writes(watched(next))
+	if err := gw.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, got := gw.Get("/"); got != "next" {
+		t.Fatalf("%q answers", got)
+	}
+	gw.Restarts()
+	serves(t, gw, "next")
+}

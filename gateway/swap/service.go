@@ -260,11 +260,12 @@ func (s *Service) relabel(w *Swap) error {
 }
 
 // uncommitted notes that a changed routes.yaml was answered by staying: its
-// targets will not be tried again until they change again.
+// targets will not be tried again until they change again. Where the gateway itself
+// was the reason nobody has judged them, and the next start or reload tries them.
 func (s *Service) uncommitted(w *Swap) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w.file != nil {
+	if w.file != nil && !w.report.Verdict.Gateway {
 		s.file = w.file
 	}
 	if err := s.journal.stay(s.Name, s.file, s.serving); err != nil {
