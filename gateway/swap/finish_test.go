@@ -80,6 +80,41 @@ func TestDrain_WhatCameJustBeforeItHasItsWholePatience(t *testing.T) {
 			}
 		})
 	})
+	t.Run("on the old version, as the spare at the end of the watch", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			plan.Watch, plan.Canary, plan.Budget = Duration(time.Minute), nil, Budget{Errors: 0.9, Sample: 100}
+			_, app := serving(t, planned(plan))
+			w := begins(t, app, "v2", 0, "http://new")
+			time.Sleep(59900 * time.Millisecond)
+			late := visits(t, app, "http://new")
+			late.Outcome(upstream.Attempt{Error: true})
+			if err := late.Again([]*upstream.Target{late.Target}, func(error) { go late.Leave(upstream.Cut) }); err != nil || late.Target.URL.Host != "old" {
+				t.Fatalf("tried again on %v, %v", late.Target, err)
+			}
+			time.Sleep(9 * time.Second)
+			late.Leave(upstream.Answered)
+			if r := ended(w); r.Result != Done || r.Drained.Cut != 0 || r.Ledger.Retried != 1 {
+				t.Errorf("%s: %s; drained %+v, ledger %+v", r.Result, r.Text, r.Drained, r.Ledger)
+			}
+		})
+	})
+}
+
+// Until their end the old targets must not be stopped.
+func TestDrain_DetachedStreamsDoNotEndBeforeTheReport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, app := serving(t, planned(Plan{Watch: Duration(time.Minute), Drain: Duration(10 * time.Second), Streams: Duration(10 * time.Second), Budget: Budget{Errors: 0.9, Sample: 100}}))
+		stream := visits(t, app, "http://old")
+		stream.BecomeStream(0, func() {})
+		r := ended(orders(t, app, Order{Targets: []Spec{{URL: "http://new"}}, Version: "v2", Unattended: true, DetachStreams: true}))
+		if r.Result != Done || r.StreamsLeft != 1 {
+			t.Fatalf("%s: %s; %d streams left", r.Result, r.Text, r.StreamsLeft)
+		}
+		time.Sleep(time.Until(r.StreamsEnd))
+		if _, streams := app.Slot.InFlight(); streams != 0 || r.StreamsEnd.After(r.Ended.Add(5*time.Second)) {
+			t.Errorf("%d streams are there at their end, %s after the report", streams, r.StreamsEnd.Sub(r.Ended))
+		}
+	})
 }
 
 // A report that says "swapped" is no answer any more once another release serves.

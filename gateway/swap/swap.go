@@ -321,7 +321,8 @@ func (w *Swap) settle() {
 
 // drain waits for what is under way on the pool that lost. Patience has begun when
 // that stopped being the one that serves, so the watch is part of it: a swap takes no
-// longer than it has to. In a canary, and until it is taken back, a pool serves.
+// longer than it has to; what came to the spare during the watch has its own from then.
+// In a canary, and until it is taken back, a pool serves.
 func (w *Swap) drain(pool, heir *upstream.Pool) {
 	s := w.service
 	s.Slot.Retire(pool, heir)

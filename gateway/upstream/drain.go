@@ -8,7 +8,7 @@ import (
 
 // Patience is how long a drain waits for what is under way.
 type Patience struct {
-	From     time.Time     // it began then; zero: now
+	From     time.Time     // it began then, and for what came to the spare since, at its coming; zero: now
 	Requests time.Duration // for ordinary requests, then they are cut
 	Streams  time.Duration // for streams without a patience of their own, then their goodbye
 	Spread   time.Duration // the goodbyes are spread over it
@@ -35,14 +35,19 @@ func (s *Slot) Farewell(ctx context.Context, p Patience) Drained {
 }
 
 // StreamsEnd is when the last stream that is on pool now will have been let go or
-// cut, by its own patience where it has one.
+// cut, by its own patience where it has one; not before now.
 func (s *Slot) StreamsEnd(pool *Pool, p Patience) (last time.Time) {
-	last = p.From
+	last = time.Now()
 	s.each(func(v *Visit) {
-		if v.Target != nil && v.pool == pool && v.stream {
-			if end := p.From.Add(v.due(p) + beat + p.Parting); end.After(last) {
-				last = end
-			}
+		if v.Target == nil || v.pool != pool || !v.stream {
+			return
+		}
+		goodbye := v.told
+		if goodbye.IsZero() {
+			goodbye = v.began(p).Add(v.due(p))
+		}
+		if end := goodbye.Add(beat + p.Parting); end.After(last) {
+			last = end
 		}
 	})
 	return last
@@ -90,15 +95,16 @@ func (s *Slot) step(ctx context.Context, p Patience, pool *Pool, done *Drained) 
 		if v.stream {
 			streams++
 		}
+		waited := now.Sub(v.began(p))
 		switch {
 		case v.cut:
 		case !v.stream:
-			if over || now.Sub(p.From) >= p.Requests {
+			if over || waited >= p.Requests {
 				done.Cut++
 				v.end()
 			}
 		case v.told.IsZero():
-			if over || now.Sub(p.From) >= v.due(p) {
+			if over || waited >= v.due(p) {
 				v.told = now
 				if v.goodbye == nil {
 					done.Cut++
@@ -124,7 +130,16 @@ func (s *Slot) step(ctx context.Context, p Patience, pool *Pool, done *Drained) 
 	return left, streams
 }
 
-// due is how long after the drain began this stream is told to go. The window is
+// began is when patience with this visit began: with what a pool took as the spare,
+// when others served already, not before it came.
+func (v *Visit) began(p Patience) time.Time {
+	if v.spared.After(p.From) {
+		return v.spared
+	}
+	return p.From
+}
+
+// due is how long after patience began this stream is told to go. The window is
 // filled at random, so that those let go do not come back all at once.
 func (v *Visit) due(p Patience) time.Duration {
 	if v.delay == 0 && p.Spread > 0 {

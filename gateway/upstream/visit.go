@@ -50,6 +50,7 @@ type Visit struct {
 	parted   bool
 	cut      bool
 	apart    bool      // the account that is open leaves it out
+	spared   time.Time // when the spare gave this lease; zero: a pool that serves did
 	seen     time.Time // when Slot.Numbers first saw it wait on this lease; zero: not yet
 }
 
@@ -88,7 +89,10 @@ func (v *Visit) lease(tried []*Target) error {
 			continue
 		}
 		if t := pool.choose(v.ask.Key, tried); t != nil {
-			v.pool, v.Target, v.seen = pool, t, time.Time{}
+			v.pool, v.Target, v.seen, v.spared = pool, t, time.Time{}, time.Time{}
+			if pool == set.Spare && pool != set.Main {
+				v.spared = time.Now()
+			}
 			v.answered.Store(false)
 			pool.out[v.place].count++
 			t.inFlight.Add(1)
