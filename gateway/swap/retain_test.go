@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pomodoro.cc/gateway/upstream"
@@ -111,6 +112,54 @@ func TestReload_AServiceThatIsDroppedDuringItsSwapIsLetGoAfterIt(t *testing.T) {
 			t.Fatal("checks are left")
 		default:
 		}
+	}
+}
+
+// A successor reads the journal of a frozen gateway, and relies on it.
+func TestFreeze_IsRefusedDuringTheSwapOfAServiceThatTheFileDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all, app := serving(t, planned(Plan{Drain: Duration(time.Minute)}))
+		late := visits(t, app, "http://old")
+		w := begins(t, app, "v2", 0, "http://new")
+		synctest.Wait() // it drains
+		drops(t, all)
+		if err := all.Freeze(); err == nil {
+			t.Errorf("frozen although swap %s is under way", w.ID)
+		}
+		if all.Swap(w.ID) != w {
+			t.Error("who follows the swap does not find it any more")
+		}
+		late.Leave(upstream.Answered)
+		ended(w)
+		synctest.Wait() // the service is let go
+		if err := all.Freeze(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestStop_DuringTheProofOfADroppedServicesSwapCancelsIt(t *testing.T) {
+	settings, asked, _ := waiting()
+	all, app := serving(t, settings)
+	w := begins(t, app, "v2", 0, "http://new")
+	<-asked
+	drops(t, all)
+	all.Stop()
+	if r := ended(w); r.Result != Cancelled {
+		t.Errorf("%s, exit %d: %s", r.Result, r.Exit, r.Text)
+	}
+}
+
+// drops reloads a file that names no service.
+func drops(t *testing.T, all *Services) {
+	t.Helper()
+	reloads(t, all, nil)
+}
+
+func reloads(t *testing.T, all *Services, desired map[string]Desired) {
+	t.Helper()
+	if err := all.Reload(t.Context(), "test", desired, func(map[string]*Service) error { return nil }); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -29,9 +29,10 @@ type Services struct {
 	end     context.CancelFunc
 	tasks   sync.WaitGroup
 
-	mu     sync.Mutex // guards the fields below
-	name   map[string]*Service
-	behind map[string][]Spec // what the adopted file names in place of what serves
+	mu      sync.Mutex // guards the fields below
+	name    map[string]*Service
+	behind  map[string][]Spec // what the adopted file names in place of what serves
+	leaving []*Service        // the file has dropped them, and their last swap may be under way
 
 	beginning sync.RWMutex            // held for reading while a swap, reload or pause begins
 	frozen    atomic.Pointer[Refusal] // why none may begin; nil: they may
@@ -57,7 +58,7 @@ func (all *Services) Stop() {
 // lets no other begin: the gateway is about to stop.
 func (all *Services) CallOff() {
 	all.frozen.Store(errLeaving)
-	for _, s := range all.List() {
+	for _, s := range all.everyone() {
 		for _, w := range s.begun() {
 			w.callOff(errStopping)
 		}
@@ -74,7 +75,7 @@ func (all *Services) Freeze() error {
 	if why := all.frozen.Load(); why != nil {
 		return why
 	}
-	for _, s := range all.List() {
+	for _, s := range all.everyone() {
 		for _, w := range s.begun() {
 			return fmt.Errorf("swap %s of %s is under way", w.ID, s.Name)
 		}
@@ -110,6 +111,13 @@ func (all *Services) List() []*Service {
 	return list
 }
 
+// everyone lists the services, and those that are leaving.
+func (all *Services) everyone() []*Service {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	return slices.AppendSeq(slices.Clone(all.leaving), maps.Values(all.name))
+}
+
 // Get returns a service; nil when there is none of that name.
 func (all *Services) Get(name string) *Service {
 	all.mu.Lock()
@@ -119,7 +127,7 @@ func (all *Services) Get(name string) *Service {
 
 // Swap returns a swap by its id, running or in the history.
 func (all *Services) Swap(id string) *Swap {
-	for _, s := range all.List() {
+	for _, s := range all.everyone() {
 		s.mu.Lock()
 		w := s.running
 		for _, one := range s.waiting {
@@ -331,16 +339,23 @@ func readyAll(ctx context.Context, list []*revision) error {
 // nobody asks.
 func (all *Services) retain(next map[string]*Service) {
 	all.mu.Lock()
-	gone := all.name
+	var gone []*Service
+	for name, s := range all.name {
+		if next[name] != s {
+			gone = append(gone, s)
+		}
+	}
 	all.name = next
 	clear(all.behind)
+	all.leaving = append(all.leaving, gone...)
 	all.mu.Unlock()
-	for name, s := range gone {
-		if next[name] == s {
-			continue
-		}
+	for _, s := range gone {
 		all.tasks.Go(func() {
-			if !s.retired() {
+			retired := s.retired()
+			all.mu.Lock()
+			all.leaving = slices.DeleteFunc(all.leaving, func(one *Service) bool { return one == s })
+			all.mu.Unlock()
+			if !retired {
 				return
 			}
 			old := s.empty()
