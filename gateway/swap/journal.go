@@ -176,46 +176,52 @@ func (j *Journal) write(change func(*document)) (document, error) {
 	return next, j.file.Save(next)
 }
 
+// change makes another record of s. One that routes.yaml has dropped has none any
+// more: what goes by its name is a service that came back.
+func (d *document) change(s *Service, change func(record) record) {
+	if !s.dropped() {
+		d.Services[s.Name] = change(d.Services[s.Name])
+	}
+}
+
 func (j *Journal) intend(w *Swap) error {
 	s := w.service
 	s.mu.Lock()
 	file, serving := s.file, s.serving
 	s.mu.Unlock()
 	return j.save(func(d *document) {
-		d.Services[s.Name] = record{File: file, Serving: serving, Before: d.Services[s.Name].Before, Under: &intent{
-			ID: w.ID, From: serving, To: w.order.release(), By: w.order.By, Began: w.report.Began,
-		}}
+		d.change(s, func(r record) record {
+			return record{File: file, Serving: serving, Before: r.Before, Under: &intent{
+				ID: w.ID, From: serving, To: w.order.release(), By: w.order.By, Began: w.report.Began,
+			}}
+		})
 	})
 }
 
-func (j *Journal) commit(name string, file []Spec, to, from Release) error {
+func (j *Journal) commit(s *Service, file []Spec, to, from Release) error {
 	return j.save(func(d *document) {
-		r := d.Services[name]
-		if r.Under == nil {
-			return // routes.yaml dropped the service meanwhile
-		}
-		u := *r.Under
-		u.Committed = true
-		d.Services[name] = record{File: file, Serving: to, Before: from, Under: &u}
+		d.change(s, func(r record) record {
+			u := *r.Under
+			u.Committed = true
+			return record{File: file, Serving: to, Before: from, Under: &u}
+		})
 	})
 }
 
 // label records what the targets that serve go by from now on.
-func (j *Journal) label(name string, serving Release) error {
+func (j *Journal) label(s *Service, serving Release) error {
 	return j.save(func(d *document) {
-		if r, known := d.Services[name]; known { // not dropped from the file meanwhile
+		d.change(s, func(r record) record {
 			r.Serving = serving
-			d.Services[name] = r
-		}
+			return r
+		})
 	})
 }
 
 // stay records that serving goes on although the file may say otherwise.
-func (j *Journal) stay(name string, file []Spec, serving Release) error {
+func (j *Journal) stay(s *Service, file []Spec, serving Release) error {
 	return j.note(func(d *document) {
-		if r, known := d.Services[name]; known { // not dropped from the file meanwhile
-			d.Services[name] = record{File: file, Serving: serving, Before: r.Before}
-		}
+		d.change(s, func(r record) record { return record{File: file, Serving: serving, Before: r.Before} })
 	})
 }
 
@@ -243,7 +249,7 @@ func (j *Journal) abandon(w *Swap) {
 	if !mine {
 		return
 	}
-	if err := j.stay(w.service.Name, r.File, r.Serving); err != nil {
+	if err := j.stay(w.service, r.File, r.Serving); err != nil {
 		w.service.all.Log.Error("journal", "service", w.service.Name, "error", err)
 	}
 }

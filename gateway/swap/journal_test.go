@@ -49,7 +49,7 @@ func TestJournal_ASwapInterruptedInItsDrainIsTheOneThatARollbackGoesBackFrom(t *
 		if err := app.journal.intend(last); err != nil {
 			t.Fatal(err)
 		}
-		if err := app.journal.commit("app", app.file, step[1], step[0]); err != nil {
+		if err := app.journal.commit(app, app.file, step[1], step[0]); err != nil {
 			t.Fatal(err)
 		}
 	}

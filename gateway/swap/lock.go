@@ -109,10 +109,19 @@ func (s *Service) lockFor(ctx context.Context, w *Swap) error {
 	}
 }
 
-// retired waits for the swap under way and takes the lock for ever. Swaps that wait
-// for it are refused. False: the gateway ended meanwhile.
+// dropped tells whether routes.yaml names the service no more.
+func (s *Service) dropped() bool {
+	select {
+	case <-s.gone:
+		return true
+	default:
+		return false
+	}
+}
+
+// retired waits for the swap under way of a dropped service and takes the lock for
+// ever. Swaps that wait for it are refused. False: the gateway ended meanwhile.
 func (s *Service) retired() bool {
-	close(s.gone)
 	select {
 	case s.lock <- struct{}{}:
 		return true

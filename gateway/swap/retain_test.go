@@ -2,6 +2,7 @@ package swap
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"testing"
 	"testing/synctest"
@@ -147,6 +148,31 @@ func TestStop_DuringTheProofOfADroppedServicesSwapCancelsIt(t *testing.T) {
 	all.Stop()
 	if r := ended(w); r.Result != Cancelled {
 		t.Errorf("%s, exit %d: %s", r.Result, r.Exit, r.Text)
+	}
+}
+
+func TestJournal_ASwapOfADroppedServiceDoesNotWriteIntoTheOneThatCameBack(t *testing.T) {
+	settings, asked, healthy := waiting()
+	all, app := serving(t, settings)
+	w := begins(t, app, "v2", 2, "http://new")
+	<-asked
+	drops(t, all)
+	reloads(t, all, map[string]Desired{"app": {Targets: []Spec{{URL: "http://old"}}, Settings: settings}})
+	if err := app.relabel(newSwap(app, Order{Targets: []Spec{{URL: "http://old"}}, Version: "v3", Build: 3})); !errors.Is(err, errRelabelled) {
+		t.Error(err)
+	}
+	close(healthy)
+	if r := ended(w); r.Result != Done {
+		t.Errorf("the swap of the dropped one: %s: %s", r.Result, r.Text)
+	}
+	again, err := OpenJournal(app.journal.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, _ := all.Get("app").Serving()
+	then, _, _ := again.recall("app", []Spec{{URL: "http://old"}}, settings.CheckTargets)
+	if then.Targets[0].URL != now.Targets[0].URL || then.Version != now.Version {
+		t.Errorf("%+v serves, after a restart %+v does", now, then)
 	}
 }
 

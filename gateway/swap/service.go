@@ -221,7 +221,7 @@ func (s *Service) committed(w *Swap, release Release) error {
 	if w.file != nil {
 		file = w.file
 	}
-	if err := s.journal.commit(s.Name, file, release, s.serving); err != nil {
+	if err := s.journal.commit(s, file, release, s.serving); err != nil {
 		return err
 	}
 	s.serving, s.file = release, file
@@ -247,7 +247,7 @@ func (s *Service) relabel(w *Swap) error {
 		return err
 	}
 	s.mu.Lock()
-	if err = s.journal.label(s.Name, release); err == nil {
+	if err = s.journal.label(s, release); err == nil {
 		s.serving = release
 	}
 	s.mu.Unlock()
@@ -268,7 +268,7 @@ func (s *Service) uncommitted(w *Swap) {
 	if w.file != nil && !w.report.Verdict.Gateway {
 		s.file = w.file
 	}
-	if err := s.journal.stay(s.Name, s.file, s.serving); err != nil {
+	if err := s.journal.stay(s, s.file, s.serving); err != nil {
 		s.all.Log.Error("journal", "service", s.Name, "error", err)
 	}
 }

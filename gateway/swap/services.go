@@ -270,6 +270,7 @@ func (all *Services) Reload(ctx context.Context, by string, desired map[string]D
 			settled[r.service.Name] = record{File: r.wanted.Targets, Serving: r.serving}
 		}
 	}
+	all.retain(next) // first: what leaves may not enter a record again
 	all.settle(settled, next)
 	for _, r := range list {
 		r.unlock()
@@ -277,7 +278,6 @@ func (all *Services) Reload(ctx context.Context, by string, desired map[string]D
 			<-r.swap.published
 		}
 	}
-	all.retain(next)
 	return nil
 }
 
@@ -350,6 +350,7 @@ func (all *Services) retain(next map[string]*Service) {
 	all.leaving = append(all.leaving, gone...)
 	all.mu.Unlock()
 	for _, s := range gone {
+		close(s.gone)
 		all.tasks.Go(func() {
 			retired := s.retired()
 			all.mu.Lock()
