@@ -139,6 +139,36 @@ func TestFreeze_IsRefusedDuringTheSwapOfAServiceThatTheFileDropped(t *testing.T)
 	})
 }
 
+// Nobody can resume it any more.
+func TestReload_AServiceThatIsDroppedHoldsNobodyByItsPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all, app := serving(t, planned(Plan{Drain: Duration(time.Minute)}))
+		late := visits(t, app, "http://old")
+		w := begins(t, app, "v2", 0, "http://new")
+		synctest.Wait() // it drains
+		app.Pause(false, time.Hour)
+		held := make(chan error, 1)
+		go func() {
+			v := new(upstream.Visit)
+			v.Enter(app.Slot, upstream.Ask{})
+			held <- v.Hold(t.Context(), 10*time.Second, 10)
+			v.Leave(upstream.Answered)
+		}()
+		synctest.Wait()
+		drops(t, all)
+		app.Pause(false, time.Hour) // ordered before the drop
+		began := time.Now()
+		if err := <-held; err != nil || time.Since(began) > 0 {
+			t.Errorf("after %s: %v; want the target that serves until the swap is over", time.Since(began), err)
+		}
+		if _, _, paused := app.Slot.Paused(); paused {
+			t.Error("it is paused again")
+		}
+		late.Leave(upstream.Answered)
+		ended(w)
+	})
+}
+
 func TestStop_DuringTheProofOfADroppedServicesSwapCancelsIt(t *testing.T) {
 	settings, asked, _ := waiting()
 	all, app := serving(t, settings)

@@ -106,10 +106,14 @@ func (s *Service) Running() *Swap {
 	return w
 }
 
-// Pause holds requests until Resume, at most for most; see upstream.Slot.Pause.
+// Pause holds requests until Resume, at most for most; see upstream.Slot.Pause. One
+// that routes.yaml has dropped pauses no more: nobody could resume it.
 func (s *Service) Pause(writes bool, most time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.dropped() {
+		return
+	}
 	if s.resume != nil {
 		s.resume.Stop()
 	}

@@ -336,7 +336,7 @@ func readyAll(ctx context.Context, list []*revision) error {
 
 // retain lets the services go that next does not name, each after the swap that is
 // under way: it would publish targets, and check them for ever, in a service that
-// nobody asks.
+// nobody asks. Their pauses end at once.
 func (all *Services) retain(next map[string]*Service) {
 	all.mu.Lock()
 	var gone []*Service
@@ -351,6 +351,7 @@ func (all *Services) retain(next map[string]*Service) {
 	all.mu.Unlock()
 	for _, s := range gone {
 		close(s.gone)
+		s.Resume()
 		all.tasks.Go(func() {
 			retired := s.retired()
 			all.mu.Lock()
