@@ -155,6 +155,37 @@ func TestRetire_LeasesOnATargetThatStaysAreNotConcerned(t *testing.T) {
 	v.Leave(upstream.Answered)
 }
 
+// A reload under other settings puts a pool in place of another under requests that
+// are under way. Run raced.
+func TestRetire_MayHandALeaseOverWhileItsOutcomeIsTold(t *testing.T) {
+	old := pool(target("stays", upstream.Up))
+	s := upstream.NewSlot("app", old)
+	ctx, end := context.WithCancel(t.Context())
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for ctx.Err() == nil {
+				v := new(upstream.Visit)
+				if err := v.Enter(s, upstream.Ask{}); err != nil {
+					t.Errorf("enter: %v", err)
+				}
+				v.OnTrial()
+				v.Outcome(upstream.Attempt{})
+				v.Unanswered(time.Second)
+				v.Leave(upstream.Answered)
+			}
+		})
+	}
+	for range 500 {
+		next := pool(target("stays", upstream.Up))
+		s.Publish(upstream.Set{Main: next})
+		s.Retire(old, next)
+		old = next
+	}
+	end()
+	clients.Wait()
+}
+
 func TestHold_EndsWhenATargetComesWhenPatienceEndsOrWhenTheVisitorLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		down := target("0", upstream.Down)

@@ -32,8 +32,8 @@ type Visit struct {
 	Target *Target // leased now; nil while there is none
 
 	slot       *Slot
-	pool       *Pool
-	place      int // of the shard that this visit is counted in
+	judged     *Pool // by how the attempt ends: the one that gave the lease, whichever has it by then
+	place      int   // of the shard that this visit is counted in
 	held       bool
 	again      bool
 	answered   atomic.Bool // the attempt under way has its answer's head, or has failed
@@ -41,6 +41,7 @@ type Visit struct {
 	next, prev *Visit
 
 	// The fields below are guarded by the shard: a drain reads them.
+	pool     *Pool // that the lease is out on; Slot.Retire hands it over
 	inside   bool
 	stream   bool
 	patience time.Duration
@@ -89,7 +90,7 @@ func (v *Visit) lease(tried []*Target) error {
 			continue
 		}
 		if t := pool.choose(v.ask.Key, tried); t != nil {
-			v.pool, v.Target, v.seen, v.spared = pool, t, time.Time{}, time.Time{}
+			v.judged, v.pool, v.Target, v.seen, v.spared = pool, pool, t, time.Time{}, time.Time{}
 			if pool == set.Spare && pool != set.Main {
 				v.spared = time.Now()
 			}
@@ -201,18 +202,18 @@ func (v *Visit) Parted() {
 	sh.mu.Unlock()
 }
 
-// OnTrial tells whether the lease is on a pool whose failures can be tried on
+// OnTrial tells whether the lease came from a pool whose failures can be tried on
 // another: a new one that is being watched, or one that was taken back.
-func (v *Visit) OnTrial() bool { return v.pool != nil && v.pool.trial.Load() }
+func (v *Visit) OnTrial() bool { return v.judged != nil && v.judged.trial.Load() }
 
-// Outcome tells the pool how one attempt ended, before the lease is given back.
+// Outcome tells the pool that gave the lease how one attempt ended, before the lease is given back.
 // It returns true when the target was ejected for it.
 func (v *Visit) Outcome(o Attempt) (ejected bool) {
 	if v.Target == nil {
 		return false
 	}
 	v.answered.Store(true)
-	return v.pool.record(v.Target, o)
+	return v.judged.record(v.Target, o)
 }
 
 // awaits tells whether the visitor waits for the answer's head, and not the target
@@ -229,7 +230,7 @@ func (v *Visit) Unanswered(took time.Duration) {
 		return
 	}
 	v.answered.Store(true)
-	v.pool.lately(time.Now()).of(v.ask.Route).unanswered[step(took)].Add(1)
+	v.judged.lately(time.Now()).of(v.ask.Route).unanswered[step(took)].Add(1)
 }
 
 // End is how a visit ended, for the ledger.
