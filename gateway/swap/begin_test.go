@@ -2,12 +2,14 @@ package swap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pomodoro.cc/gateway/state"
@@ -87,4 +89,29 @@ func TestBegin_TheSameOrderInTheSameInstantIsOneSwap(t *testing.T) {
 			ended(w)
 		}
 	}
+}
+
+// What serves when its turn comes is what it goes back from.
+func TestRollback_ThatWaitsForASwapGoesBackFromWhatThatPutInPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, app := serving(t, planned(Plan{Drain: Duration(time.Second), Watch: Duration(time.Minute), Budget: Budget{Errors: 0.9, Sample: 100}}))
+		ended(begins(t, app, "v1", 1, "http://one"))
+		ended(begins(t, app, "v2", 2, "http://two"))
+		third := begins(t, app, "v3", 3, "http://three")
+		time.Sleep(time.Second) // it is watched
+		back := orders(t, app, Order{Rollback: true, Wait: true, Unattended: true})
+		var no *Refusal
+		if w, err := app.Begin(Order{Targets: []Spec{{URL: "http://one"}}, Version: "v1", Build: 1, Wait: true}); !errors.As(err, &no) || no.Code != Superseded {
+			t.Errorf("build 1: swap %v, %v; want it refused, and not the rollback, which has yet to see where it goes", w, err)
+		}
+		if r := ended(third); r.Result != Done {
+			t.Fatal(r.Text)
+		}
+		if r := ended(back); r.Result != Done || r.Version != "v2" || r.Build != 2 || r.Targets[0] != "http://two" {
+			t.Errorf("from %s back to %s, build %d, %v: %s: %s", r.From.Version, r.Version, r.Build, r.Targets, r.Result, r.Text)
+		}
+		if now, _ := app.Serving(); now.Version != "v2" || now.Build != 2 || now.Targets[0].URL != "http://two" {
+			t.Errorf("%+v serves", now)
+		}
+	})
 }

@@ -8,8 +8,8 @@ import (
 )
 
 // sameKey finds the swap that had the order's version, build and targets and
-// changed something, or is about to; not one that the gateway itself put an end to.
-// To other targets it is another order: the report of the first says nothing of
+// changed something, or is about to; not one that the gateway itself put an end to,
+// and no rollback. To other targets it is another order: the report of the first says nothing of
 // these.
 func (s *Service) sameKey(o Order) *Swap {
 	if o.Build == 0 || o.Rollback {
@@ -17,7 +17,7 @@ func (s *Service) sameKey(o Order) *Swap {
 	}
 	s.mu.Lock()
 	for _, w := range append([]*Swap{s.running}, s.waiting...) {
-		if w != nil && w.order.Build == o.Build && w.order.Version == o.Version && samePlaces(w.order.Targets, o.Targets) {
+		if w != nil && !w.order.Rollback && w.order.Build == o.Build && w.order.Version == o.Version && samePlaces(w.order.Targets, o.Targets) {
 			s.mu.Unlock()
 			return w
 		}
@@ -61,16 +61,20 @@ func (s *Service) tryLock(w *Swap) error {
 	select {
 	case s.lock <- struct{}{}:
 	default:
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		holder := "another swap"
-		if r := s.running; r != nil {
-			holder = fmt.Sprintf("swap %s to %s by %s, since %s,", r.ID, r.order.Version, r.order.By, r.report.Began.Format(time.TimeOnly))
-		}
-		return &Refusal{Locked, fmt.Sprintf("%s of %s is under way; wait for it with --wait", holder, s.Name)}
+		return &Refusal{Locked, fmt.Sprintf("%s of %s is under way; wait for it with --wait", s.holder(), s.Name)}
 	}
 	s.hold(w)
 	return nil
+}
+
+// holder says who has the lock.
+func (s *Service) holder() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.running; r != nil {
+		return fmt.Sprintf("swap %s to %s by %s (since %s)", r.ID, r.order.Version, r.order.By, r.report.Began.Format(time.TimeOnly))
+	}
+	return "another swap"
 }
 
 func (s *Service) hold(w *Swap) {
@@ -93,8 +97,8 @@ func (s *Service) lockFor(ctx context.Context, w *Swap) error {
 	if w.locked {
 		return nil
 	}
-	if holder := s.Running(); holder != nil {
-		w.say("wait", "waiting for swap %s to %s by %s", holder.ID, holder.order.Version, holder.order.By)
+	if s.Running() != nil {
+		w.say("wait", "waiting for %s", s.holder())
 	}
 	select {
 	case s.lock <- struct{}{}:

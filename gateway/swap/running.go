@@ -15,7 +15,8 @@ import (
 type Swap struct {
 	ID      string
 	service *Service
-	order   Order
+	order   Order     // a rollback's changes once the swap has the lock; service.mu guards it for others
+	to      string    // of a rollback: the version that was asked for; empty: the one before what serves
 	file    []Spec    // set by a reload: what routes.yaml says now
 	wanted  *Settings // with it; they are the service's once the file is in force
 

@@ -149,27 +149,14 @@ func (s *Service) Begin(o Order) (*Swap, error) {
 	if why := s.all.frozen.Load(); why != nil {
 		return nil, why
 	}
+	to := o.Version
 	if o.Rollback {
 		if err := s.before(&o); err != nil {
 			return nil, err
 		}
 	}
-	s.mu.Lock()
-	settings := s.settings
-	s.mu.Unlock()
-	switch {
-	case o.Version == "":
-		return nil, &Refusal{Invalid, "the version is missing; say which one this is with --version"}
-	case len(o.Targets) == 0:
-		return nil, &Refusal{Invalid, "no target; name at least one with --target URL"}
-	case o.Build < 0:
-		return nil, &Refusal{Invalid, fmt.Sprintf("build %d: a build is a number above 0", o.Build)}
-	}
-	if err := settings.CheckTargets(o.Targets); err != nil {
-		return nil, &Refusal{Invalid, err.Error()}
-	}
-	for i := range o.Targets {
-		o.Targets[i].Version = o.Version
+	if err := s.check(&o); err != nil {
+		return nil, err
 	}
 	s.queue.Lock()
 	defer s.queue.Unlock()
@@ -184,6 +171,7 @@ func (s *Service) Begin(o Order) (*Swap, error) {
 		return nil, err
 	}
 	w := newSwap(s, o)
+	w.to = to
 	if !o.Wait {
 		if err := s.tryLock(w); err != nil {
 			return nil, err
@@ -198,6 +186,29 @@ func (s *Service) Begin(o Order) (*Swap, error) {
 	w.attendance(!o.Unattended)
 	s.all.tasks.Go(func() { w.run(ctx) })
 	return w, nil
+}
+
+// check refuses an order that is wrong in itself, and writes its targets as they go
+// by here.
+func (s *Service) check(o *Order) error {
+	s.mu.Lock()
+	settings := s.settings
+	s.mu.Unlock()
+	switch {
+	case o.Version == "":
+		return &Refusal{Invalid, "the version is missing; say which one this is with --version"}
+	case len(o.Targets) == 0:
+		return &Refusal{Invalid, "no target; name at least one with --target URL"}
+	case o.Build < 0:
+		return &Refusal{Invalid, fmt.Sprintf("build %d: a build is a number above 0", o.Build)}
+	}
+	if err := settings.CheckTargets(o.Targets); err != nil {
+		return &Refusal{Invalid, err.Error()}
+	}
+	for i := range o.Targets {
+		o.Targets[i].Version = o.Version
+	}
+	return nil
 }
 
 // before fills in the targets of a rollback.

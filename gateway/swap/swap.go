@@ -73,6 +73,11 @@ func (w *Swap) claim(ctx context.Context) error {
 		return err
 	}
 	// What was true when the order came may have changed while it waited.
+	if w.order.Rollback {
+		if err := w.aim(); err != nil {
+			return err
+		}
+	}
 	if err := s.supersedes(w.order); err != nil {
 		return err
 	}
@@ -89,6 +94,24 @@ func (w *Swap) claim(ctx context.Context) error {
 	w.plan = w.settings.Plan.with(w.order)
 	w.old = s.Slot.Pool()
 	s.mu.Unlock()
+	return nil
+}
+
+// aim finds where a rollback goes now: back from what serves, which is another release
+// than when it was ordered if it waited for a swap.
+func (w *Swap) aim() error {
+	s, o := w.service, w.order
+	o.Version = w.to
+	if err := s.before(&o); err != nil {
+		return err
+	}
+	if err := s.check(&o); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.order = o
+	w.report.Targets, w.report.Version, w.report.Build = urls(o.Targets), o.Version, o.Build
 	return nil
 }
 
