@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -112,6 +113,40 @@ func TestRollback_ThatWaitsForASwapGoesBackFromWhatThatPutInPlace(t *testing.T) 
 		}
 		if now, _ := app.Serving(); now.Version != "v2" || now.Build != 2 || now.Targets[0].URL != "http://two" {
 			t.Errorf("%+v serves", now)
+		}
+	})
+}
+
+// A job that is interrupted and run again finds its own first swap, which is about
+// to end.
+func TestBegin_AnOrderIsNotItsTwinThatWasCalledOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var well atomic.Bool
+		settings := planned(Plan{})
+		settings.Every, settings.Timeout, settings.Rise = time.Second, time.Second, 1
+		settings.Make = func(s Spec) (*upstream.Target, func(context.Context) error, error) {
+			made, err := target(s)
+			return made, func(context.Context) error {
+				if s.URL == "http://new" && !well.Load() {
+					time.Sleep(500 * time.Millisecond) // as a check that is under way
+					return errors.New("ill")
+				}
+				return nil
+			}, err
+		}
+		_, app := serving(t, settings)
+		first := begins(t, app, "v2", 2, "http://new")
+		time.Sleep(100 * time.Millisecond)
+		if !first.Cancel() {
+			t.Fatal("too late")
+		}
+		well.Store(true)
+		w := orders(t, app, Order{Targets: []Spec{{URL: "http://new"}}, Version: "v2", Build: 2, Unattended: true, Wait: true})
+		if r := ended(w); r.Result != Done {
+			t.Errorf("%s: %s", r.Result, r.Text)
+		}
+		if r := ended(first); r.Result != Cancelled {
+			t.Errorf("the first: %s: %s", r.Result, r.Text)
 		}
 	})
 }

@@ -8,8 +8,8 @@ import (
 )
 
 // sameKey finds the swap that had the order's version, build and targets and
-// changed something, or is about to; not one that the gateway itself put an end to,
-// and no rollback. To other targets it is another order: the report of the first says nothing of
+// changed something, or is about to; not one that was called off or that the gateway
+// itself put an end to, and no rollback. To other targets it is another order: the report of the first says nothing of
 // these.
 func (s *Service) sameKey(o Order) *Swap {
 	if o.Build == 0 || o.Rollback {
@@ -17,7 +17,7 @@ func (s *Service) sameKey(o Order) *Swap {
 	}
 	s.mu.Lock()
 	for _, w := range append([]*Swap{s.running}, s.waiting...) {
-		if w != nil && !w.order.Rollback && w.order.Build == o.Build && w.order.Version == o.Version && samePlaces(w.order.Targets, o.Targets) {
+		if w != nil && !w.order.Rollback && !w.calledOff() && w.order.Build == o.Build && w.order.Version == o.Version && samePlaces(w.order.Targets, o.Targets) {
 			s.mu.Unlock()
 			return w
 		}

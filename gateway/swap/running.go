@@ -216,6 +216,12 @@ func (w *Swap) callOff(why error) bool {
 	return true
 }
 
+func (w *Swap) calledOff() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.called != nil
+}
+
 func (w *Swap) result(r Result, text string) {
 	w.report.Result, w.report.Text = r, text
 }
