@@ -61,7 +61,7 @@ func (s *Service) tryLock(w *Swap) error {
 	select {
 	case s.lock <- struct{}{}:
 	default:
-		return &Refusal{Locked, fmt.Sprintf("%s of %s is under way; wait for it with --wait", s.holder(), s.Name)}
+		return &Refusal{Locked, s.holder() + " is under way; wait for it with --wait"}
 	}
 	s.hold(w)
 	return nil
@@ -72,9 +72,9 @@ func (s *Service) holder() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r := s.running; r != nil {
-		return fmt.Sprintf("swap %s to %s by %s (since %s)", r.ID, r.order.Version, r.order.By, r.report.Began.Format(time.TimeOnly))
+		return fmt.Sprintf("swap %s of %s to %s by %s (since %s)", r.ID, s.Name, r.order.Version, r.order.By, r.report.Began.Format(time.TimeOnly))
 	}
-	return "another swap"
+	return "a reload that changes " + s.Name
 }
 
 func (s *Service) hold(w *Swap) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,6 +82,96 @@ func TestReload_WaitsForTheSwapOfAServiceAndChangesNothingWhenItIsLeft(t *testin
 	if all.Get("api") == nil || app.differs(other) || app.Slot.Pool().Targets[0].URL.Host != "new" {
 		t.Error("the file is not in force")
 	}
+}
+
+// It may wait for an hour, and what it publishes has proven itself just before.
+func TestReload_ThatWaitsForASwapKeepsNoOtherServiceAndProvesNothingBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dead atomic.Bool
+		settings := planned(Plan{Drain: Duration(2 * time.Hour), Streams: Duration(2 * time.Hour)})
+		settings.Every, settings.Timeout, settings.Rise, settings.Fall = time.Second, time.Second, 1, 1
+		settings.Make = func(s Spec) (*upstream.Target, func(context.Context) error, error) {
+			made, err := target(s)
+			return made, func(context.Context) error {
+				if s.URL == "http://new" && dead.Load() {
+					return errors.New("gone")
+				}
+				return nil
+			}, err
+		}
+		all, app := serving(t, settings)
+		both := func(app, api string) map[string]Desired {
+			return map[string]Desired{"app": {Targets: []Spec{{URL: app}}, Settings: settings}, "api": {Targets: []Spec{{URL: api}}, Settings: settings}}
+		}
+		reloads(t, all, both("http://old", "http://api"))
+		time.Sleep(5 * time.Second) // they are checked
+		api := all.Get("api")
+		late := visits(t, api, "http://api")
+		w := begins(t, api, "v2", 0, "http://api-2")
+		time.Sleep(time.Second) // it drains for an hour
+		reloaded := make(chan error, 1)
+		go func() {
+			reloaded <- all.Reload(t.Context(), "test", both("http://new", "http://api-3"), func(map[string]*Service) error { return nil })
+		}()
+		time.Sleep(time.Minute)
+		if r := ended(begins(t, app, "v2", 0, "http://between")); r.Result != Done {
+			t.Errorf("a swap of the other service meanwhile: %s: %s", r.Result, r.Text)
+		}
+		dead.Store(true)
+		time.Sleep(time.Hour)
+		late.Leave(upstream.Answered)
+		ended(w)
+		if err := <-reloaded; CodeOf(err) != Unproven || app.Slot.Pool().Targets[0].URL.Host != "between" {
+			t.Errorf("%v; %s serves, and the target of the file has been dead for an hour", err, app.Slot.Pool().Targets[0].URL)
+		}
+	})
+}
+
+func TestReload_WhoIsLockedOutByItIsToldSo(t *testing.T) {
+	settings, asked, healthy := waiting()
+	all, app := serving(t, settings)
+	other := settings
+	other.Balance = upstream.RoundRobin
+	reloaded := make(chan error, 1)
+	go func() {
+		desired := map[string]Desired{"app": {Targets: []Spec{{URL: "http://old"}}, Settings: other}, "api": {Targets: []Spec{{URL: "http://new"}}, Settings: settings}}
+		reloaded <- all.Reload(t.Context(), "test", desired, func(map[string]*Service) error { return nil })
+	}()
+	<-asked
+	_, err := app.Begin(Order{Targets: []Spec{{URL: "http://new"}}, Version: "v2", Unattended: true})
+	var no *Refusal
+	if !errors.As(err, &no) || no.Code != Locked || !strings.Contains(no.Text, "a reload") {
+		t.Errorf("%v; want it refused because of the reload", err)
+	}
+	close(healthy)
+	if err := <-reloaded; err != nil {
+		t.Error(err)
+	}
+}
+
+// Nothing of the file is in force without it, so the others need not go on either.
+func TestReload_TheEndOfOneOfItsSwapsByCancelIsItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings, asked, _ := waiting()
+		all, app := serving(t, settings)
+		reloaded := make(chan error, 1)
+		go func() {
+			desired := map[string]Desired{"app": {Targets: []Spec{{URL: "http://new"}}, Settings: settings}, "api": {Targets: []Spec{{URL: "http://new"}}, Settings: settings}}
+			reloaded <- all.Reload(t.Context(), "test", desired, func(map[string]*Service) error { return nil })
+		}()
+		<-asked
+		synctest.Wait()
+		w, began := app.Running(), time.Now()
+		if !w.Cancel() {
+			t.Fatal("too late")
+		}
+		if r := ended(w); r.Result != Cancelled || time.Since(began) > time.Second {
+			t.Errorf("after %s: %s: %s", time.Since(began), r.Result, r.Text)
+		}
+		if err := <-reloaded; !errors.Is(err, errCancelled) {
+			t.Errorf("the reload: %v", err)
+		}
+	})
 }
 
 // A swap that is under way when routes.yaml drops its service ends, one that waits

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // revision is what a reload does to one service: a swap to other addresses, or
@@ -22,25 +23,76 @@ type revision struct {
 	failed  error // why it is not ready
 }
 
-// needed tells whether the file asks for anything that is not so already.
-func (r *revision) needed() bool {
+// needed tells whether the file asks for anything that is not so already. A swap that
+// is called off ends the reload by stop.
+func (r *revision) needed(stop context.CancelCauseFunc) bool {
 	if r.fresh {
 		return true
 	}
-	r.swap = r.service.change(r.by, r.wanted)
+	r.swap = r.service.change(r.by, r.wanted, stop)
 	return r.swap != nil || r.service.differs(r.wanted.Settings) || r.service.relabelled(r.wanted.Targets)
 }
 
-// ready takes the service's lock, makes the targets, and has those at other
+// claimAll takes the locks of all services of list, and has none while it waits: a
+// swap of one service keeps no other from its own.
+func claimAll(ctx context.Context, list []*revision) error {
+	for {
+		taken := slices.IndexFunc(list, func(r *revision) bool { return !r.tryLock() })
+		if taken < 0 {
+			return nil
+		}
+		for _, r := range list {
+			r.unlock()
+		}
+		if err := list[taken].lock(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *revision) tryLock() bool {
+	if r.locked {
+		return true
+	}
+	select {
+	case r.service.lock <- struct{}{}:
+		r.locked = true
+	default:
+	}
+	return r.locked
+}
+
+// lock waits for the swap under way.
+func (r *revision) lock(ctx context.Context) error {
+	s := r.service
+	s.all.Log.Info("reload", "service", s.Name, "progress", "waiting for "+s.holder())
+	select {
+	case s.lock <- struct{}{}:
+		r.locked = true
+		return nil
+	case <-ctx.Done():
+		r.failed = fmt.Errorf("a swap is under way: %w", context.Cause(ctx))
+		return fmt.Errorf("service %s: %w", s.Name, r.failed)
+	}
+}
+
+// ready makes the targets of a service that is locked, and has those at other
 // addresses prove themselves. Nothing has changed for anybody when it returns.
-func (r *revision) ready(ctx context.Context) (err error) {
+func (r *revision) ready(ctx context.Context) error {
+	err := r.prove(ctx)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+func (r *revision) prove(ctx context.Context) (err error) {
 	s := r.service
 	if r.swap != nil {
-		if err = r.swap.claim(ctx); err == nil {
-			err = r.swap.prove(ctx)
-		}
-		if err != nil && ctx.Err() != nil {
-			return context.Cause(ctx)
+		if err = r.swap.compare(); err == nil {
+			s.hold(r.swap) // the lock is its own from here on
+			r.locked = false
+			return r.swap.prove(ctx)
 		}
 		if !errors.Is(err, errUnchanged) {
 			return err
@@ -48,12 +100,6 @@ func (r *revision) ready(ctx context.Context) (err error) {
 		r.swap.giveUp(err) // the swap that it waited for was to the same targets
 		r.swap.over()
 		r.swap = nil
-	}
-	select {
-	case s.lock <- struct{}{}:
-		r.locked = true
-	case <-ctx.Done():
-		return fmt.Errorf("a swap is under way: %w", context.Cause(ctx))
 	}
 	if r.fresh {
 		r.serving = Release{Targets: r.wanted.Targets, Version: versionOf(r.wanted.Targets)}
@@ -79,7 +125,6 @@ func (r *revision) giveUp(err error) {
 	if r.swap != nil {
 		r.swap.giveUp(cmp.Or(r.failed, err))
 		r.swap.over()
-		return
 	}
 	if r.fresh {
 		s.dismiss(s.empty())
@@ -117,6 +162,7 @@ func (r *revision) apply() {
 
 func (r *revision) unlock() {
 	if r.locked {
+		r.locked = false
 		<-r.service.lock
 	}
 }

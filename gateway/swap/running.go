@@ -251,9 +251,6 @@ func (w *Swap) over() {
 		w.public = true
 		close(w.published)
 	}
-	if w.stop != nil {
-		w.stop(nil)
-	}
 	all.Log.Info("swapped", "service", r.Service, "swap", r.ID, "result", r.Result, "version", r.Version, "text", r.Text, "seconds", r.Seconds, "lost", r.Ledger.Cut+r.Ledger.Failed)
 	if all.Over != nil {
 		all.Over(&r)

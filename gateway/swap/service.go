@@ -184,7 +184,10 @@ func (s *Service) Begin(o Order) (*Swap, error) {
 	ctx, stop := context.WithCancelCause(s.all.life)
 	w.stop = stop
 	w.attendance(!o.Unattended)
-	s.all.tasks.Go(func() { w.run(ctx) })
+	s.all.tasks.Go(func() {
+		defer stop(nil)
+		w.run(ctx)
+	})
 	return w, nil
 }
 
@@ -289,8 +292,8 @@ func (s *Service) uncommitted(w *Swap) {
 }
 
 // change returns the swap that a changed file asks for; nil when its targets are
-// those it named before.
-func (s *Service) change(by string, d Desired) *Swap {
+// those it named before. Calling it off ends all of the reload, by stop.
+func (s *Service) change(by string, d Desired, stop context.CancelCauseFunc) *Swap {
 	s.mu.Lock()
 	same := samePlaces(s.file, d.Targets) || samePlaces(s.serving.Targets, d.Targets)
 	s.mu.Unlock()
@@ -299,7 +302,7 @@ func (s *Service) change(by string, d Desired) *Swap {
 	}
 	w := newSwap(s, Order{Targets: d.Targets, Version: versionOf(d.Targets), By: by, Wait: true, Unattended: true})
 	w.file, w.wanted = d.Targets, &d.Settings
-	w.stop = func(error) {}
+	w.stop = stop
 	return w
 }
 

@@ -234,7 +234,7 @@ func (all *Services) Behind() (behind, stranded bool) {
 
 // Reload is the second door: services whose targets changed in the file are
 // swapped, those under new settings take them, the others are not touched. Swaps
-// under way of the services that it changes are waited for, and new targets are
+// under way of the services that it changes are waited for, then new targets are
 // proven, of all services or of none; then adopt is called with the services that
 // there will be, and its error still changes nothing. From then on nothing fails
 // and ctx is not asked. Reload returns when everything is published; watch and
@@ -245,6 +245,8 @@ func (all *Services) Reload(ctx context.Context, by string, desired map[string]D
 	if why := all.frozen.Load(); why != nil {
 		return why
 	}
+	ctx, callOff := context.WithCancelCause(ctx)
+	defer callOff(nil)
 	next := map[string]*Service{}
 	var list []*revision
 	for name, d := range desired {
@@ -253,7 +255,7 @@ func (all *Services) Reload(ctx context.Context, by string, desired map[string]D
 			r.service, r.fresh = newService(all, name, d.Settings), true
 		}
 		next[name] = r.service
-		if r.needed() {
+		if r.needed(callOff) {
 			list = append(list, r)
 		}
 	}
@@ -292,7 +294,12 @@ func (all *Services) settle(settled map[string]record, now map[string]*Service) 
 // prepare does everything that can still fail, and adopt last of it: its error, too,
 // leaves all as it was.
 func prepare(ctx context.Context, list []*revision, adopt func() error) error {
+	if err := claimAll(ctx, list); err != nil {
+		failOthers(list)
+		return err
+	}
 	if err := readyAll(ctx, list); err != nil {
+		failOthers(list)
 		return err
 	}
 	for _, r := range list {
@@ -326,12 +333,16 @@ func readyAll(ctx context.Context, list []*revision) error {
 	if len(errs) == 0 {
 		return nil
 	}
+	return errors.Join(errs...)
+}
+
+// failOthers tells those of list that did not fail that another did.
+func failOthers(list []*revision) {
 	for _, r := range list {
 		if r.failed == nil {
 			r.failed = errOthers
 		}
 	}
-	return errors.Join(errs...)
 }
 
 // retain lets the services go that next does not name, each after the swap that is

@@ -72,6 +72,12 @@ func (w *Swap) claim(ctx context.Context) error {
 	if err := s.lockFor(ctx, w); err != nil {
 		return err
 	}
+	return w.compare()
+}
+
+// compare sets the order against what serves. It is called by who has the lock.
+func (w *Swap) compare() error {
+	s := w.service
 	// What was true when the order came may have changed while it waited.
 	if w.order.Rollback {
 		if err := w.aim(); err != nil {
