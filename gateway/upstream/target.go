@@ -77,8 +77,12 @@ func (t *Target) Prove() {
 // Trust lets a target serve before its first check, as after a restart.
 func (t *Target) Trust() { t.health.CompareAndSwap(int32(Down), int32(Unknown)) }
 
-// Resume takes over the health of another target at the same address.
-func (t *Target) Resume(from *Target) { t.health.Store(from.health.Load()) }
+// Resume takes over the health and the ejection of another target at the same address.
+func (t *Target) Resume(from *Target) {
+	t.health.Store(from.health.Load())
+	t.until.Store(from.until.Load())
+	t.failures.Store(from.failures.Load())
+}
 
 // LastError returns why the last active check failed; nil when it passed.
 func (t *Target) LastError() error {

@@ -18,3 +18,19 @@ func TestEject_ItsEndIsKeptByTheClockThatNobodySets(t *testing.T) {
 		t.Error("it is not ejected")
 	}
 }
+
+// Other weights or settings are no reason to send visitors to a target that fails them.
+func TestResume_ATargetAtTheSameAddressIsNoLessEjected(t *testing.T) {
+	made := func() *Target { return NewTarget(&url.URL{Scheme: "http", Host: "one"}, "", 1, Down, nil) }
+	before, next := made(), made()
+	before.Prove()
+	before.eject(time.Now().Add(time.Minute))
+	next.Resume(before)
+	if next.Health() != Up || !next.Ejected() {
+		t.Errorf("health %s, ejected %t; want up and ejected", next.Health(), next.Ejected())
+	}
+	next.Prove()
+	if next.Ejected() {
+		t.Error("it is ejected after it has proven itself")
+	}
+}
