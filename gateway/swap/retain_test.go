@@ -174,6 +174,36 @@ func TestReload_TheEndOfOneOfItsSwapsByCancelIsItsEnd(t *testing.T) {
 	})
 }
 
+// The rest of the file is in force.
+func TestReload_TheOldTargetsTakeTheFilesSettingsWhenItsNewOnesAreTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := planned(Plan{Watch: Duration(time.Minute), Drain: Duration(time.Second), Budget: Budget{Errors: 0.05, Sample: 1}})
+		settings.Kind = "before"
+		all, app := serving(t, settings)
+		settings.Kind, settings.Balance = "after", upstream.RoundRobin
+		desired := map[string]Desired{"app": {Targets: []Spec{{URL: "http://new"}}, Settings: settings}}
+		reloads(t, all, desired)
+		w, stays := app.Running(), visits(t, app, "http://new")
+		answers(t, app, "http://new", upstream.Attempt{Error: true})
+		time.Sleep(500 * time.Millisecond)
+		old := visits(t, app, "http://old")
+		stays.Leave(upstream.Answered)
+		if r := ended(w); r.Result != RolledBack || r.Ledger.UnderWay != 1 {
+			t.Fatalf("%s, ledger %+v", r.Result, r.Ledger)
+		}
+		old.Leave(upstream.Answered)
+		pool := app.Slot.Pool()
+		if pool.Targets[0].URL.Host != "old" || pool.Balance != upstream.RoundRobin || pool.Targets[0].Health() != upstream.Up {
+			t.Errorf("%s serves, %s, by balance %d", pool.Targets[0].URL, pool.Targets[0].Health(), pool.Balance)
+		}
+		app.mu.Lock()
+		defer app.mu.Unlock()
+		if m := app.live[pool.Targets[0]]; len(app.live) != 1 || m == nil || m.kind != "after" {
+			t.Errorf("%d targets are checked; the one that serves: %+v", len(app.live), m)
+		}
+	})
+}
+
 // A swap that is under way when routes.yaml drops its service ends, one that waits
 // for it is refused, and neither leaves a check behind.
 func TestReload_AServiceThatIsDroppedDuringItsSwapIsLetGoAfterIt(t *testing.T) {

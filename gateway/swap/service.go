@@ -340,6 +340,20 @@ func (s *Service) empty() *upstream.Pool {
 	return old
 }
 
+// adjust gives the targets that serve the settings in force, when the new ones of the
+// same file were taken back. It is called by who has the lock.
+func (s *Service) adjust() {
+	s.mu.Lock()
+	release, settings := s.serving, s.settings
+	s.mu.Unlock()
+	members, err := s.members(release.Targets, settings)
+	if err != nil {
+		s.all.Log.Error("the targets that serve keep the settings of before", "service", s.Name, "error", err)
+		return
+	}
+	s.reseat(members, settings)
+}
+
 // reseat publishes members at the addresses that serve already. Nothing is drained:
 // every lease goes over to the new pool.
 func (s *Service) reseat(members []*Member, settings Settings) {

@@ -62,6 +62,9 @@ func (w *Swap) finish() {
 		w.outlast()
 	}
 	w.conclude()
+	if verdict != nil && w.wanted != nil {
+		w.service.adjust()
+	}
 }
 
 // claim takes the service's lock, waiting for it when the order says so. With an
