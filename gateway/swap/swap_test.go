@@ -41,6 +41,16 @@ func TestJudge(t *testing.T) {
 		sum.Add(all["/"])
 		return map[string]upstream.Numbers{"/": sum}
 	}
+	polls := func(answered, waiting int, took time.Duration) map[string]upstream.Numbers { // beside quick requests
+		all := numbers(96, 0, 0, time.Millisecond)
+		if answered == 0 {
+			all = numbers(3, 0, 0, time.Millisecond)
+		}
+		n := numbers(answered, 0, 0, took)["/"]
+		n.Add(unanswered(nil, waiting, took)["/"])
+		all["/poll"] = n
+		return all
+	}
 	quick, slow := time.Millisecond, 400*time.Millisecond
 	const long = 5 * time.Second
 	for name, c := range map[string]struct {
@@ -56,6 +66,9 @@ func TestJudge(t *testing.T) {
 		"no answer to what nobody asked":       {nil, unanswered(nil, 10, long), true, ""},
 		"long polls as before":                 {numbers(100, 0, 0, 3*time.Second), unanswered(nil, 10, long), true, ""},
 		"long polls that visitors left before": {unanswered(numbers(100, 0, 0, quick), 20, long), unanswered(nil, 10, long), true, ""},
+		"long polls on a route of their own":   {polls(4, 0, 30*time.Second), polls(0, 4, 11*time.Second), true, ""},
+		"a route of its own that hangs":        {polls(4, 0, quick), polls(0, 4, 11*time.Second), true, "4 of 7 requests"},
+		"long polls that never end":            {polls(4, 0, 3*time.Second), polls(0, 4, 11*time.Second), true, "4 of 7 requests"},
 		"no answer to many, so far":            {numbers(100, 0, 0, quick), unanswered(nil, 40, slow), true, "p95 is"},
 
 		"nothing was asked":             {nil, nil, true, ""},

@@ -31,6 +31,12 @@ const pointless = 100 * time.Millisecond
 // begun.
 const patient = time.Second
 
+// bound is how long a request may go without an answer where the old version's p95
+// was such.
+func (b Budget) bound(p95 time.Duration) time.Duration {
+	return max(time.Duration(b.Slower*float64(p95)), p95+pointless, patient)
+}
+
 // judge compares what visitors saw of the new version with the old, over the
 // routes that the new one was asked for; last: for the last time. Nil: it may stay.
 func judge(before, after map[string]upstream.Numbers, b Budget, fit, last bool) *Verdict {
@@ -44,8 +50,10 @@ func judge(before, after map[string]upstream.Numbers, b Budget, fit, last bool) 
 		}
 	}
 	asked := v.New.Requests + v.New.Unanswered
-	bound := max(time.Duration(b.Slower*float64(v.Old.P95)), v.Old.P95+pointless, patient)
-	late := v.New.Late(bound)
+	late, bound := 0, b.bound(v.Old.P95)
+	for route, n := range after { // long polls on a route of their own may wait as they did
+		late += n.Late(max(bound, b.bound(before[route].P95)))
+	}
 	switch {
 	case !fit:
 		v.Why = "none of the new targets can be reached any more"
