@@ -61,6 +61,9 @@ func (s *Service) tryLock(w *Swap) error {
 	select {
 	case s.lock <- struct{}{}:
 	default:
+		if s.dropped() {
+			return s.unnamed()
+		}
 		return &Refusal{Locked, s.holder() + " is under way; wait for it with --wait"}
 	}
 	s.hold(w)
@@ -97,20 +100,25 @@ func (s *Service) lockFor(ctx context.Context, w *Swap) error {
 	if w.locked {
 		return nil
 	}
-	if s.Running() != nil {
-		w.say("wait", "waiting for %s", s.holder())
+	if s.tryLock(w) == nil {
+		return nil
 	}
+	w.say("wait", "waiting for %s", s.holder())
 	select {
 	case s.lock <- struct{}{}:
 		s.hold(w)
 		return nil
 	case <-s.gone:
 		s.forgo(w)
-		return &Refusal{Nothing, fmt.Sprintf("routes.yaml does not name %s any more", s.Name)}
+		return s.unnamed()
 	case <-ctx.Done():
 		s.forgo(w)
 		return context.Cause(ctx)
 	}
+}
+
+func (s *Service) unnamed() error {
+	return &Refusal{Nothing, fmt.Sprintf("routes.yaml does not name %s any more", s.Name)}
 }
 
 // dropped tells whether routes.yaml names the service no more.

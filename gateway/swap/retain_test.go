@@ -143,10 +143,18 @@ func TestReload_WhoIsLockedOutByItIsToldSo(t *testing.T) {
 	if !errors.As(err, &no) || no.Code != Locked || !strings.Contains(no.Text, "a reload") {
 		t.Errorf("%v; want it refused because of the reload", err)
 	}
+	waits := orders(t, app, Order{Targets: []Spec{{URL: "http://new"}}, Version: "v2", Unattended: true, Wait: true})
+	for list, more := waits.Events(0); len(list) == 0; list, more = waits.Events(0) {
+		<-more
+	}
+	if phase, text := waits.Phase(); phase != "wait" || !strings.Contains(text, "a reload") {
+		t.Errorf("one that waits: %s: %s; want it told of the reload", phase, text)
+	}
 	close(healthy)
 	if err := <-reloaded; err != nil {
 		t.Error(err)
 	}
+	ended(waits)
 }
 
 // Nothing of the file is in force without it, so the others need not go on either.
