@@ -9,8 +9,8 @@ import (
 
 // sameKey finds the swap that had the order's version, build and targets and
 // changed something, or is about to; not one that was called off or that the gateway
-// itself put an end to, and no rollback. To other targets it is another order: the report of the first says nothing of
-// these.
+// itself put an end to, and no rollback. To other targets it is another order: the
+// report of the first says nothing of these.
 func (s *Service) sameKey(o Order) *Swap {
 	if o.Build == 0 || o.Rollback {
 		return nil

@@ -171,9 +171,11 @@ func (s *Service) Begin(o Order) (*Swap, error) {
 		return nil, err
 	}
 	w := newSwap(s, o)
-	w.to = to
+	ctx, stop := context.WithCancelCause(s.all.life)
+	w.to, w.stop = to, stop // before others see it, and call it off
 	if !o.Wait {
 		if err := s.tryLock(w); err != nil {
+			stop(nil)
 			return nil, err
 		}
 	} else {
@@ -181,8 +183,6 @@ func (s *Service) Begin(o Order) (*Swap, error) {
 		s.waiting = append(s.waiting, w)
 		s.mu.Unlock()
 	}
-	ctx, stop := context.WithCancelCause(s.all.life)
-	w.stop = stop
 	w.attendance(!o.Unattended)
 	s.all.tasks.Go(func() {
 		defer stop(nil)

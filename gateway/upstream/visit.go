@@ -206,8 +206,8 @@ func (v *Visit) Parted() {
 // another: a new one that is being watched, or one that was taken back.
 func (v *Visit) OnTrial() bool { return v.judged != nil && v.judged.trial.Load() }
 
-// Outcome tells the pool that gave the lease how one attempt ended, before the lease is given back.
-// It returns true when the target was ejected for it.
+// Outcome tells the pool that gave the lease how one attempt ended, before it is
+// given back. It returns true when the target was ejected for it.
 func (v *Visit) Outcome(o Attempt) (ejected bool) {
 	if v.Target == nil {
 		return false
