@@ -127,6 +127,28 @@ func TestReload_ThatWaitsForASwapKeepsNoOtherServiceAndProvesNothingBefore(t *te
 	})
 }
 
+// The latest change wins, also where a swap was about to lead away from its targets.
+func TestReload_ToTheTargetsThatASwapUnderWayLeavesGoesBackToThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := planned(Plan{Watch: Duration(time.Minute), Drain: Duration(time.Minute), Budget: Budget{Errors: 0.9, Sample: 100}})
+		all, app := serving(t, settings)
+		ended(begins(t, app, "v2", 2, "http://two"))
+		w := begins(t, app, "v3", 3, "http://three")
+		synctest.Wait() // it is watched
+		settings.Balance = upstream.RoundRobin
+		reloaded := make(chan error, 1)
+		go func() {
+			reloaded <- all.Reload(t.Context(), "test", map[string]Desired{"app": {Targets: []Spec{{URL: "http://two"}}, Settings: settings}}, func(map[string]*Service) error { return nil })
+		}()
+		if r := ended(w); r.Result != Done {
+			t.Fatal(r.Text)
+		}
+		if err := <-reloaded; err != nil || app.Slot.Pool().Targets[0].URL.Host != "two" {
+			t.Errorf("%v; %s serves, want what the file names", err, app.Slot.Pool().Targets[0].URL)
+		}
+	})
+}
+
 func TestReload_WhoIsLockedOutByItIsToldSo(t *testing.T) {
 	settings, asked, healthy := waiting()
 	all, app := serving(t, settings)

@@ -14,7 +14,8 @@ type revision struct {
 	service *Service
 	wanted  Desired
 	by      string
-	fresh   bool // the service is new: nobody asks it yet
+	fresh   bool                    // the service is new: nobody asks it yet
+	stop    context.CancelCauseFunc // of the reload: calling the swap off is its end
 
 	swap    *Swap // nil: the addresses stay, or the service is new
 	locked  bool  // by this revision itself, not by its swap
@@ -23,13 +24,12 @@ type revision struct {
 	failed  error // why it is not ready
 }
 
-// needed tells whether the file asks for anything that is not so already. A swap that
-// is called off ends the reload by stop.
-func (r *revision) needed(stop context.CancelCauseFunc) bool {
+// needed tells whether the file asks for anything that is not so already.
+func (r *revision) needed() bool {
 	if r.fresh {
 		return true
 	}
-	r.swap = r.service.change(r.by, r.wanted, stop)
+	r.swap = r.service.change(r.by, r.wanted, r.stop)
 	return r.swap != nil || r.service.differs(r.wanted.Settings) || r.service.relabelled(r.wanted.Targets)
 }
 
@@ -88,6 +88,9 @@ func (r *revision) ready(ctx context.Context) error {
 
 func (r *revision) prove(ctx context.Context) (err error) {
 	s := r.service
+	if r.swap == nil && !r.fresh { // what it waited for may have led away from the file's targets
+		r.swap = s.change(r.by, r.wanted, r.stop)
+	}
 	if r.swap != nil {
 		if err = r.swap.compare(); err == nil {
 			s.hold(r.swap) // the lock is its own from here on

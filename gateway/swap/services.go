@@ -250,12 +250,12 @@ func (all *Services) Reload(ctx context.Context, by string, desired map[string]D
 	next := map[string]*Service{}
 	var list []*revision
 	for name, d := range desired {
-		r := &revision{service: all.Get(name), wanted: d, by: by}
+		r := &revision{service: all.Get(name), wanted: d, by: by, stop: callOff}
 		if r.service == nil {
 			r.service, r.fresh = newService(all, name, d.Settings), true
 		}
 		next[name] = r.service
-		if r.needed(callOff) {
+		if r.needed() {
 			list = append(list, r)
 		}
 	}
