@@ -3,8 +3,10 @@ package gateway_test
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -83,6 +85,46 @@ func TestLimits_ABodyThatStopsComingIsAnsweredAndHoldsNothing(t *testing.T) {
 	t.Cleanup(func() { // when the parallel ones are done
 		gatewaytest.Eventually(t, "nothing is under way", func() bool { return gw.Status().Services[0].InFlight == 0 })
 	})
+}
+
+// net/http reads on behind an answer, up to 256 KiB of what nobody wanted.
+func TestLimits_WhoHasHisAnswerAndSendsNoMoreKeepsNoConnection(t *testing.T) {
+	early, breaks := gatewaytest.NewUpstream(t, "early"), gatewaytest.NewUpstream(t, "breaks")
+	raw(early, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig")
+	raw(breaks, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nnot all of it")
+	limits := "limits: {body_bytes: 200KiB, body_timeout: 200ms, idle_timeout: 20s, header_timeout: 20s}\n"
+	toEarly := gatewaytest.Start(t, gatewaytest.Service("app", early)+limits)
+	toBreaks := gatewaytest.Start(t, gatewaytest.Service("app", breaks)+limits)
+	secure := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", early), "{service", "{host: localhost, service", 1)+limits+"tls: {mode: internal}\n")
+	for name, c := range map[string]struct {
+		gw     *gatewaytest.Gateway
+		tls    bool
+		sent   string
+		status int
+	}{
+		"a target's":                          {toEarly, false, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nhello", 413},
+		"a target's, to a chunked body":       {toEarly, false, "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", 413},
+		"a target's, over TLS":                {secure, true, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nhello", 413},
+		"one that broke off":                  {toBreaks, false, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nhello", 200},
+		"the gateway's, to a large body":      {toEarly, false, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 250000\r\n\r\n", 413},
+		"the gateway's, to a refused request": {toEarly, false, "TRACE / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n", 400},
+		"the gateway's, to a plain request":   {secure, false, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n", 308},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			visitor, in := visit(t, c.gw, c.tls)
+			io.WriteString(visitor, c.sent)
+			res, err := http.ReadResponse(in, nil)
+			if err != nil || res.StatusCode != c.status {
+				t.Fatal(res, err)
+			}
+			io.Copy(io.Discard, res.Body)
+			var silence net.Error
+			if _, err := in.ReadByte(); err == nil || errors.As(err, &silence) && silence.Timeout() {
+				t.Errorf("the connection goes on: %v", err)
+			}
+		})
+	}
 }
 
 func TestLimits_WhoWaitsForTheTargetIsNotTakenForSlow(t *testing.T) {

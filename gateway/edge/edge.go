@@ -53,6 +53,9 @@ func New(h http.Handler, o Options) *Server {
 			}
 			if v := VisitorOf(r.Context()); v != nil {
 				v.handled.Store(true)
+				if r.ContentLength != 0 {
+					defer v.answered()
+				}
 			}
 			h.ServeHTTP(w, r)
 		}),
@@ -84,6 +87,7 @@ func (s *Server) follow(c net.Conn, state http.ConnState) {
 	case http.StateIdle: // between two requests, pipelined ones too
 		if v := visitorAt(c); v != nil {
 			v.handled.Store(false)
+			v.ending.Store(false)
 		}
 	case http.StateClosed, http.StateHijacked:
 		if v := visitorAt(c); v != nil && state == http.StateHijacked {

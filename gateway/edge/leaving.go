@@ -27,6 +27,7 @@ type Visitor struct {
 
 	own     func(net.Addr, int) string // Options.Own
 	handled atomic.Bool                // a handler has the request: what is written is its answer
+	ending  atomic.Bool                // the handler is done: what is left of a body has linger to come
 
 	mu       sync.Mutex // guards the fields below
 	timer    *time.Timer
@@ -41,7 +42,13 @@ type Visitor struct {
 	kept     []byte    // what came with the head of an upgrade, before ahead; not judged yet
 	err      error     // what a look met; the visitor has left
 	watcher  Watcher
+	taken    bool // hijacked: its reads are no business of the server's
 }
+
+// linger is how long net/http waits for the rest of a body that nobody wanted, so
+// that the visitor reads the answer before his bytes reset the connection. It has no
+// bound of its own, and takes one off that it finds.
+const linger = 500 * time.Millisecond
 
 // Watcher is told that a visitor has left. Left must not block.
 type Watcher = interface{ Left() }
@@ -266,10 +273,25 @@ func (v *Visitor) handOver() {
 	}
 }
 
+// answered is for when a handler has returned, or panicked, that may have left some of a
+// body unread.
+func (v *Visitor) answered() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.taken {
+		return
+	}
+	v.ending.Store(true)
+	v.bound(time.Now().Add(linger))
+}
+
 // hijacked is for when the connection is another protocol's. Nobody reads then:
 // net/http has called its own read off, and who hijacks has not begun.
 func (v *Visitor) hijacked() {
 	v.guard.framing.stage = tunnel
+	v.mu.Lock()
+	v.taken = true
+	v.mu.Unlock()
 	v.handOver()
 }
 
@@ -286,13 +308,22 @@ func (v *Visitor) holds() bool {
 	return v.read > 0 || len(v.kept) > 0
 }
 
-// SetReadDeadline bounds reads, one under way too.
+// SetReadDeadline bounds reads, one under way too. Until the next request the rest
+// of a body has no longer than linger.
 func (v *Visitor) SetReadDeadline(t time.Time) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if t.IsZero() && v.ending.Load() {
+		t = time.Now().Add(linger)
+	}
+	v.bound(t)
+	return nil
+}
+
+// bound sets the deadline. v.mu is locked.
+func (v *Visitor) bound(t time.Time) {
 	v.deadline = t
 	if v.reading {
 		v.armSooner()
 	}
-	return nil
 }
