@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -129,20 +130,46 @@ func TestLimits_WhoHasHisAnswerAndSendsNoMoreKeepsNoConnection(t *testing.T) {
 
 func TestLimits_WhoWaitsForTheTargetIsNotTakenForSlow(t *testing.T) {
 	app := gatewaytest.NewUpstream(t, "app")
-	const patience = 500 * time.Millisecond
-	gw := gatewaytest.Start(t, gatewaytest.Service("app", app)+fmt.Sprintf("limits: {body_timeout: %s}\n", patience))
-	const size = 16 << 20
+	const patience, size = 300 * time.Millisecond, 16 << 20 // more than sockets and windows take
+	gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", app), "{service", "{host: localhost, service", 1)+
+		fmt.Sprintf("limits: {body_timeout: %s}\ntls: {mode: internal, redirect: false}\n", patience))
+	wait := make(chan bool)
 	app.Does(func(w http.ResponseWriter, r *http.Request) {
-		<-time.After(2 * patience) // the visitor's bytes are in sockets and nobody reads on
+		<-wait // nobody reads on
 		n, _ := io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, n)
 	})
-	res, err := http.Post(gw.URL, "text/plain", strings.NewReader(strings.Repeat("a", size)))
-	if err != nil {
-		t.Fatal(err)
+	scenes := []struct {
+		name  string
+		begin func()
+		end   func()
+	}{
+		{"which does not read yet", func() {}, func() { close(wait) }},
+		{"which is down", func() {
+			app.FallsIll()
+			gatewaytest.Eventually(t, "it is down", func() bool { return gw.Status().Services[0].Targets[0].Health == "down" })
+		}, app.Recovers},
 	}
-	defer res.Body.Close()
-	if got, _ := io.ReadAll(res.Body); string(got) != fmt.Sprint(size) {
-		t.Errorf("status %d, the target got %q", res.StatusCode, got)
+	for _, c := range scenes {
+		t.Run(c.name, func(t *testing.T) {
+			c.begin()
+			var visitors sync.WaitGroup
+			for _, h2 := range []bool{false, true} {
+				client, url := visitorOf(t, gw, h2)
+				visitors.Go(func() {
+					res, err := client.Post(url, "text/plain", strings.NewReader(strings.Repeat("a", size)))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer res.Body.Close()
+					if got, _ := io.ReadAll(res.Body); string(got) != fmt.Sprint(size) {
+						t.Errorf("%s: status %d, reason %q, the target got %q", res.Proto, res.StatusCode, res.Header.Get("X-Gateway-Reason"), got)
+					}
+				})
+			}
+			time.AfterFunc(2*patience, c.end)
+			visitors.Wait()
+		})
 	}
 }

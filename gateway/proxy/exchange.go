@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -118,11 +119,13 @@ func (x *Exchange) Ends(f func()) {
 	x.tunnel.then(f)
 }
 
-// BodyWithin bounds the wait for each further part of the request's body. The
-// deadline is the connection's, or the stream's in HTTP/2.
+// BodyWithin bounds the wait for each further part of the request's body, while
+// somebody waits for it. The deadline is the connection's, or the stream's in HTTP/2.
 func (x *Exchange) BodyWithin(patience time.Duration) {
 	x.in.out, x.in.patience = &x.out, patience
-	x.in.extend()
+	if x.out.major == 1 { // for whoever reads in place of us
+		x.in.extend()
+	}
 }
 
 // release ends the visit where whoever was given the answer did not: a status that
@@ -152,16 +155,30 @@ type received struct {
 	out           *writer     // has the deadline; nil: no bound
 	patience      time.Duration
 	due           time.Time   // the deadline as it was set last
+	timer         *time.Timer // of a Read over HTTP/2
 	late          atomic.Bool // it has passed
-	over          atomic.Bool // the deadline is the server's again
+
+	mu   sync.Mutex // guards the server's writer, and over
+	over bool       // the server has its writer back, and the deadline: they are not ours to use
 }
 
-// Read counts.
+// Read counts. Over HTTP/1.1 only a read meets the deadline, so it may be set ahead.
+// Over HTTP/2 it ends the body though nobody waits for more: it is set when a Read
+// has waited for too long.
 func (b *received) Read(p []byte) (int, error) {
-	if b.out != nil && !b.over.Load() {
+	switch {
+	case b.out == nil:
+	case b.out.major == 1:
 		b.extend()
+	case b.timer == nil:
+		b.timer = time.AfterFunc(b.patience, func() { b.until(time.Unix(1, 0)) }) // long ago
+	default:
+		b.timer.Reset(b.patience)
 	}
 	n, err := b.ReadCloser.Read(p)
+	if b.timer != nil {
+		b.timer.Stop()
+	}
 	total := b.n.Add(int64(n))
 	switch {
 	case err == io.EOF, err == nil && total == b.length: // nobody reads further than that
@@ -180,6 +197,23 @@ func (b *received) extend() {
 	now := time.Now()
 	if now.Add(b.patience).After(b.due) {
 		b.due = now.Add(b.patience + b.patience/8)
-		http.NewResponseController(b.out.ResponseWriter).SetReadDeadline(b.due) // servers of both protocols can
+		b.until(b.due)
 	}
+}
+
+// until sets the deadline, while it is ours to set: net/http's writer for HTTP/2 fails
+// whoever uses it later.
+func (b *received) until(t time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.over {
+		http.NewResponseController(b.out.ResponseWriter).SetReadDeadline(t) // servers of both protocols can
+	}
+}
+
+// end gives the server its writer back.
+func (b *received) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.over = true
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,6 +62,55 @@ func TestReceived_ABodyOfAnnouncedLengthIsWholeWithItsLastByte(t *testing.T) {
 			t.Errorf("%v: more to come %t, want %t", err, x.in.unread(), more)
 		}
 	}
+}
+
+// net/http's HTTP/2 dereferences nil in whoever uses its writer once the handler has
+// returned, and a body may be read by another goroutine until then.
+func TestBodyWithin_TheServersWriterIsLeftAloneOnceTheServerHasItBack(t *testing.T) {
+	for _, major := range []int{1, 2} {
+		w, done := &returned{ResponseWriter: httptest.NewRecorder(), moved: make(chan bool, 1)}, make(chan struct{})
+		r := httptest.NewRequest(http.MethodPost, "/", io.NopCloser(readerFunc(func(p []byte) (int, error) {
+			select {
+			case <-w.moved:
+				return 1, nil
+			case <-done:
+				return 0, io.EOF
+			}
+		})))
+		r.ProtoMajor = major
+		x := new(Exchange)
+		x.Record(w, r)
+		x.BodyWithin(time.Nanosecond)
+		var reading sync.WaitGroup
+		r.Body.Read(make([]byte, 1))
+		reading.Go(func() {
+			for err := error(nil); err == nil; {
+				_, err = r.Body.Read(make([]byte, 1))
+			}
+		})
+		x.in.end()
+		w.back = true // without a lock: the race detector tells who still uses it
+		close(done)
+		reading.Wait()
+	}
+}
+
+// returned is a server's writer that knows whether the server has it back.
+type returned struct {
+	http.ResponseWriter
+	back  bool
+	moved chan bool
+}
+
+func (w *returned) SetReadDeadline(time.Time) error {
+	if w.back {
+		panic("the server has its writer back")
+	}
+	select {
+	case w.moved <- true:
+	default:
+	}
+	return nil
 }
 
 type readerFunc func([]byte) (int, error)

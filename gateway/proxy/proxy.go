@@ -88,7 +88,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.header = r.Header
 	defer func() {
 		r.Header = x.header
-		x.in.over.Store(true)
+		x.in.end()
 		x.release() // ReverseProxy does not close every answer that it cannot pass on
 	}()
 	if endToEnd(r.Header) {
