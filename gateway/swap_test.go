@@ -534,6 +534,39 @@ func TestSwap_TheTargetsThatServeTakeTheVersionAndBuildOfAnotherOrder(t *testing
 	}
 }
 
+func TestSwap_WhoStillWaitsForAConnectionAtTheCutGoesToTheNewVersion(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	old.Does(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", old), "    targets:", "    connections: 1\n    targets:", 1))
+	stream, err := http.Get(gw.URL) // has the connection, and the patience of a stream
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Body.Close()
+	visitor, in := visit(t, gw, false)
+	io.WriteString(visitor, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc")
+	gatewaytest.Eventually(t, "another one waits", func() bool { return gw.Status().Services[0].InFlight == 2 })
+	o := to("v2", next)
+	o["drain"] = "100ms"
+	if _, err := order(t, gw, "app", o); err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.ReadResponse(in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, _ := io.ReadAll(res.Body); res.StatusCode != 200 || string(body) != "next" {
+		t.Errorf("%s %q, reason %q", res.Status, body, res.Header.Get("X-Gateway-Reason"))
+	}
+	if hits := old.Hits.Load(); hits != 1 {
+		t.Errorf("the old version was asked %d times", hits)
+	}
+}
+
 func TestPause_HoldsAndResumeLetsGo(t *testing.T) {
 	app := gatewaytest.NewUpstream(t, "app")
 	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))

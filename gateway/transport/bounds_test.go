@@ -78,8 +78,8 @@ func TestBounds_WhoWaitsLeavesWithoutATrace(t *testing.T) {
 	ctx, leave := context.WithCancelCause(t.Context())
 	left := errors.New("left")
 	leave(left)
-	if _, err := tr.RoundTrip(request(t, ctx, http.MethodGet, target, nil)); !errors.Is(err, left) {
-		t.Errorf("the visitor left: error %v", err)
+	if _, err := tr.RoundTrip(request(t, ctx, http.MethodGet, target, nil)); !errors.Is(err, left) || !transport.NeverSent(err) {
+		t.Errorf("the visitor left: error %v, never sent: %t", err, transport.NeverSent(err))
 	}
 	release <- true
 	<-first

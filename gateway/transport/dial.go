@@ -65,7 +65,7 @@ func (d *dialer) introduction(r *http.Request) []byte {
 }
 
 // dial connects, writes preface, and agrees on TLS; what was agreed on is
-// returned too. Its errors are DialError, or the cause of ctx's end.
+// returned too. Its errors say that nothing was sent; that of ctx's end is in it.
 func (d *dialer) dial(ctx context.Context, preface []byte, protocols []string) (*conn, string, error) {
 	within := ctx
 	if d.timeout > 0 {
@@ -79,7 +79,7 @@ func (d *dialer) dial(ctx context.Context, preface []byte, protocols []string) (
 		c.heard = now() // it is as good as one that has just answered
 		return c, agreed, nil
 	case ctx.Err() != nil:
-		return nil, "", context.Cause(ctx)
+		return nil, "", &unsentError{context.Cause(ctx)}
 	}
 	return nil, "", &DialError{err}
 }

@@ -40,14 +40,17 @@ func (t *h1) RoundTrip(r *http.Request) (*http.Response, error) {
 	n := need{careful: x.framing.present || !safe(r.Method)}
 	for {
 		c, err := t.pool.get(r.Context(), r, n)
+		over := r.Context().Err() != nil
+		if over && err == nil {
+			t.pool.put(c) // nothing was written: it is as good as before
+			err = context.Cause(r.Context())
+		}
 		if err != nil {
 			x.discard()
+			if over {
+				err = &unsentError{err} // who was cut may go elsewhere
+			}
 			return nil, err
-		}
-		if r.Context().Err() != nil {
-			t.pool.put(c) // nothing was written: it is as good as before
-			x.discard()
-			return nil, context.Cause(r.Context())
 		}
 		res, err := x.run(c)
 		if err == nil {
