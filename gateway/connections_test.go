@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,6 +79,57 @@ func TestConnections_TheStandardTransportIsSelectable(t *testing.T) {
 	gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", app), "targets:", "transport: std\n    targets:", 1))
 	if _, body := gw.Get("/"); body != "app" {
 		t.Errorf("answer %q", body)
+	}
+}
+
+func TestConnections_AFaultOfTheVisitorsBodyIsNoneOfATargetThatSpeaksHTTP2(t *testing.T) {
+	var asked atomic.Int64
+	targets := make([]any, 2)
+	for i := range targets {
+		target := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/healthz" {
+				asked.Add(1)
+				io.Copy(io.Discard, r.Body)
+			}
+		}))
+		target.Config.Protocols = new(http.Protocols)
+		target.Config.Protocols.SetUnencryptedHTTP2(true)
+		target.Start()
+		t.Cleanup(target.Close)
+		targets[i] = target.Listener.Addr()
+	}
+	gw := gatewaytest.Start(t, fmt.Sprintf("services:\n  app:\n    health: {interval: 50ms}\n    eject: {failures: 1, for: 10s}\n    targets: ['h2c://%s', 'h2c://%s']\nroutes:\n  - {service: app}\nlimits: {body_bytes: 4KiB, body_timeout: 100ms}\n", targets...))
+	requests := int64(0)
+	for name, c := range map[string]struct {
+		sent   string
+		status int
+		reason string
+	}{
+		"too large": {"Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat("400\r\n"+strings.Repeat("a", 1024)+"\r\n", 8), 413, "too_large"},
+		"malformed": {"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nZZ\r\n", 400, "bad_request"},
+		"bare LF":   {"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n3\nabc\r\n0\r\n\r\n", 400, "bad_request"},
+		"too slow":  {"Content-Length: 100\r\n\r\nabc", 408, "body_timeout"},
+	} {
+		for _, method := range []string{"POST", "PUT"} {
+			visitor, in := visit(t, gw, false)
+			io.WriteString(visitor, method+" / HTTP/1.1\r\nHost: localhost\r\n"+c.sent)
+			requests++
+			res, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			if reason := res.Header.Get("X-Gateway-Reason"); res.StatusCode != c.status || reason != c.reason {
+				t.Errorf("%s of %s: %s, reason %q", name, method, res.Status, reason)
+			}
+		}
+	}
+	for _, target := range gw.Status().Services[0].Targets {
+		if target.Ejected {
+			t.Errorf("%s is ejected", target.URL)
+		}
+	}
+	if n := asked.Load(); n > requests {
+		t.Errorf("%d requests came as %d", requests, n)
 	}
 }
 

@@ -75,11 +75,27 @@ func (s *standard) count(c *socket) {
 	c.closed = sync.OnceFunc(func() { s.open.Add(-1) })
 }
 
-// RoundTrip gives what http.Transport says only in words a type.
+// RoundTrip gives what http.Transport says only in words a type, or not at all: that
+// a failure was the body's.
 func (s *standard) RoundTrip(r *http.Request) (*http.Response, error) {
+	body := &noted{ReadCloser: r.Body}
+	if r.Body != nil && r.Body != http.NoBody {
+		r = r.WithContext(r.Context()) // whose body is ours to replace
+		r.Body = body
+		if again := r.GetBody; again != nil {
+			r.GetBody = func() (io.ReadCloser, error) { // called from within RoundTrip
+				b, err := again()
+				body = &noted{ReadCloser: b}
+				return body, err
+			}
+		}
+	}
 	res, err := s.Transport.RoundTrip(r)
 	if err == nil {
 		return res, nil
+	}
+	if failure := body.failure.Load(); failure != nil {
+		return nil, &BodyError{*failure}
 	}
 	text := err.Error()
 	for _, words := range []string{"malformed", "server response headers exceeded", "transfer encoding", "bad Content-Length", "multiple Content-Length"} {
@@ -95,6 +111,22 @@ func (s *standard) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, &unsentError{err} // looked refuses every write after the end was read
 	}
 	return nil, err
+}
+
+// noted is a request's body that notes why it could not be read on. Another
+// goroutine may still be reading when its attempt has failed.
+type noted struct {
+	io.ReadCloser
+	failure atomic.Pointer[error]
+}
+
+// Read notes a failure.
+func (b *noted) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		b.failure.Store(&err)
+	}
+	return n, err
 }
 
 // Stats says what is open; which are idle, http.Transport does not tell.

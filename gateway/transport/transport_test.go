@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
 	"net/url"
@@ -458,17 +459,27 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 func TestTransport_AFaultOfTheBodyIsTheVisitors(t *testing.T) {
-	target := listen(t, answers(ok))
-	tr := open(t, target, transport.Options{})
+	h1 := listen(t, answers(ok))
+	h2c := httptest.NewUnstartedServer(says)
+	h2c.Config.Protocols = new(http.Protocols)
+	h2c.Config.Protocols.SetUnencryptedHTTP2(true)
+	h2c.Start()
+	defer h2c.Close()
 	torn := errors.New("torn")
-	for _, size := range []int{10, 100_000} {
-		body := io.MultiReader(strings.NewReader(strings.Repeat("x", size)), broken{torn})
-		r := request(t, t.Context(), http.MethodPost, target, body)
-		r.ContentLength = int64(size) + 10
-		_, err := tr.RoundTrip(r)
-		var fault *transport.BodyError
-		if !errors.As(err, &fault) || !errors.Is(err, torn) {
-			t.Errorf("%d bytes: error %v", size, err)
+	for name, tr := range map[string]transport.Transport{
+		"HTTP/1.1":                open(t, h1, transport.Options{}),
+		"HTTP/1.1 of net/http":    open(t, h1, transport.Options{Standard: true}),
+		"HTTP/2 without TLS, h2c": open(t, "h2c://"+h2c.Listener.Addr().String(), transport.Options{}),
+	} {
+		for _, size := range []int{10, 100_000} {
+			body := io.MultiReader(strings.NewReader(strings.Repeat("x", size)), broken{torn})
+			r := request(t, t.Context(), http.MethodPost, h1, body)
+			r.ContentLength = int64(size) + 10
+			_, err := tr.RoundTrip(r)
+			var fault *transport.BodyError
+			if !errors.As(err, &fault) || !errors.Is(err, torn) {
+				t.Errorf("%s, %d bytes: error %v", name, size, err)
+			}
 		}
 	}
 }
