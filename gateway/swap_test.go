@@ -534,6 +534,27 @@ func TestSwap_TheTargetsThatServeTakeTheVersionAndBuildOfAnotherOrder(t *testing
 	}
 }
 
+func TestSwap_ADrainDoesNotWaitForASmallBodyThatIsStillToCome(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", old)+"limits: {body_timeout: 3s}\n")
+	visitor, in := visit(t, gw, false)
+	io.WriteString(visitor, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8\r\n\r\nhello")
+	o := to("v2", next)
+	o["drain"] = "100ms"
+	r := swaps(t, gw, o)
+	if took := r.Ended.Sub(r.Published); r.Result != swap.Done || r.Drained.Cut != 0 || took > 2*time.Second {
+		t.Errorf("a drain of 100 ms took %s: %s, %+v", took, r.Result, r.Drained)
+	}
+	io.WriteString(visitor, "abc")
+	res, err := http.ReadResponse(in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, _ := io.ReadAll(res.Body); res.StatusCode != 200 || string(body) != "next" {
+		t.Errorf("%s %q, reason %q", res.Status, body, res.Header.Get("X-Gateway-Reason"))
+	}
+}
+
 func TestSwap_WhoStillWaitsForAConnectionAtTheCutGoesToTheNewVersion(t *testing.T) {
 	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
 	old.Does(func(w http.ResponseWriter, r *http.Request) {

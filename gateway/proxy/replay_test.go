@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 )
 
@@ -51,6 +52,41 @@ func TestReplay_AnAttemptGetsTheWholeBodyOrAnError(t *testing.T) {
 			got, err := io.ReadAll(second)
 			if !errors.Is(err, c.err) || err == nil && string(got) != whole {
 				t.Errorf("the second attempt got %q, %v", got, err)
+			}
+		})
+	}
+}
+
+func TestReplay_WhatWasAwaitedIsThereForTheFirstAttemptAndForOthersUpToTheLimit(t *testing.T) {
+	const whole = "0123456789abcdef"
+	torn := errors.New("torn")
+	for name, c := range map[string]struct {
+		src   io.Reader
+		limit int64
+		err   error
+		spent bool
+	}{
+		"in pieces":             {iotest.OneByteReader(strings.NewReader(whole)), 16, nil, false},
+		"with its end":          {iotest.DataErrReader(strings.NewReader(whole)), 16, nil, false},
+		"more than is kept":     {strings.NewReader(whole), 8, nil, true},
+		"less than was to come": {strings.NewReader(whole[:8]), 16, io.ErrUnexpectedEOF, false},
+		"nothing":               {strings.NewReader(""), 16, io.ErrUnexpectedEOF, false},
+		"a failure":             {io.MultiReader(strings.NewReader(whole[:8]), iotest.ErrReader(torn)), 16, torn, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body := newReplay(c.src, c.limit, nil)
+			if err := body.await(int64(len(whole))); !errors.Is(err, c.err) {
+				t.Fatalf("error %v", err)
+			}
+			if c.err != nil {
+				return
+			}
+			first, again := body.fresh(nil)
+			if got, err := io.ReadAll(first); string(got) != whole || err != nil {
+				t.Errorf("the first attempt got %q, %v", got, err)
+			}
+			if again == c.spent || body.spent() != c.spent {
+				t.Errorf("spent: %t", body.spent())
 			}
 		})
 	}

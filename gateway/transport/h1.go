@@ -91,7 +91,7 @@ func (x *exchange) prepare() (err error) {
 	x.out = small.Get().(*buffer)
 	x.out.b, err = appendHead(x.out.b[:0], x.r, x.framing)
 	f := x.framing
-	if err != nil || !f.present || f.length < 0 || f.length > smallBody || f.expect {
+	if err != nil || !f.present || f.length < 0 || f.length > SmallBody || f.expect {
 		return err
 	}
 	x.inHead = true

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// smallBody is how much of a request's body is read before anything is sent:
+// SmallBody is how much of a request's body is read before anything is sent:
 // head and body then leave in one write, and can leave again.
-const smallBody = 8 << 10
+const SmallBody = 8 << 10
 
 // framing is how a request's body is sent.
 type framing struct {
