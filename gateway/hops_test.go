@@ -183,3 +183,22 @@ func TestAnswers_TheReasonIsTheGatewaysAlone(t *testing.T) {
 		t.Errorf("answer %q", got)
 	}
 }
+
+func TestAnswers_TheReasonIsTheGatewaysAloneInATrailerToo(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	for name, announced := range map[string]string{
+		"announced":           "Trailer: X-Gateway-Reason, X-Sum\r\n",
+		"not announced":       "",
+		"beside one that is":  "Trailer: X-Sum\r\n",
+		"announced otherwise": "Trailer: x-gateway-reason\r\n",
+	} {
+		for _, field := range []string{"X-Gateway-Reason", "x-gateway-reason"} {
+			raw(app, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"+announced+"\r\n2\r\nok\r\n0\r\n"+field+": forged\r\nX-Sum: 7\r\n\r\n")
+			res, body := gw.Get("/")
+			if got := res.Trailer["X-Gateway-Reason"]; got != nil || body != "ok" || res.Trailer.Get("X-Sum") != "7" {
+				t.Errorf("%s, as %s: %q, trailer %v", name, field, body, res.Trailer)
+			}
+		}
+	}
+}

@@ -265,6 +265,7 @@ func check(res *http.Response) error {
 		}
 	}
 	delete(res.Header, ReasonHeader) // the gateway's alone
+	dropReason(res.Trailer)          // where it is announced; the values come later
 	if x.NewBucket {
 		res.Header.Add("Set-Cookie", bucketCookie(x))
 	}
@@ -275,6 +276,15 @@ func check(res *http.Response) error {
 		x.move(res)
 	}
 	return nil
+}
+
+// dropReason takes out of a target's trailer what only the gateway says.
+func dropReason(trailer http.Header) {
+	for name := range trailer {
+		if strings.EqualFold(name, ReasonHeader) {
+			delete(trailer, name)
+		}
+	}
 }
 
 // move hands the answer's fields to the visitor's side and leaves ReverseProxy

@@ -220,7 +220,7 @@ func (a *attempts) end(err error) upstream.End {
 func (a *attempts) carry(res *http.Response) {
 	x := a.x
 	b := &x.carried
-	b.ReadCloser, b.attempts = res.Body, a
+	b.ReadCloser, b.attempts, b.res = res.Body, a, res
 	b.at, _ = res.Body.(interface{ Buffered() int })
 	if strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") {
 		x.Stream = true
@@ -250,6 +250,7 @@ type splicer interface {
 type leased struct {
 	io.ReadCloser
 	attempts *attempts
+	res      *http.Response              // whose trailer is there at the end
 	at       interface{ Buffered() int } // what can be read without waiting; nil: unknown
 	splicer  splicer                     // nil: it must be copied
 	broke    atomic.Bool
@@ -295,10 +296,12 @@ func (b *leased) splice() error {
 	return err
 }
 
-// Close closes the body and ends the visit.
+// Close closes the body and ends the visit. What ReverseProxy passes on of the trailer
+// it looks up behind it.
 func (b *leased) Close() error {
 	b.closed.Store(true)
 	err := b.ReadCloser.Close()
+	dropReason(b.res.Trailer)
 	a := b.attempts
 	end := upstream.Answered
 	switch {
