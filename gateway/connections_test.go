@@ -86,19 +86,12 @@ func TestConnections_AFaultOfTheVisitorsBodyIsNoneOfATargetThatSpeaksHTTP2(t *te
 	var asked atomic.Int64
 	targets := make([]any, 2)
 	for i := range targets {
-		target := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			if r.URL.Path != "/healthz" {
-				asked.Add(1)
-				io.Copy(io.Discard, r.Body)
-			}
-		}))
-		target.Config.Protocols = new(http.Protocols)
-		target.Config.Protocols.SetUnencryptedHTTP2(true)
-		target.Start()
-		t.Cleanup(target.Close)
-		targets[i] = target.Listener.Addr()
+		targets[i] = h2c(t, func(_ http.ResponseWriter, r *http.Request) {
+			asked.Add(1)
+			io.Copy(io.Discard, r.Body)
+		})
 	}
-	gw := gatewaytest.Start(t, fmt.Sprintf("services:\n  app:\n    health: {interval: 50ms}\n    eject: {failures: 1, for: 10s}\n    targets: ['h2c://%s', 'h2c://%s']\nroutes:\n  - {service: app}\nlimits: {body_bytes: 4KiB, body_timeout: 100ms}\n", targets...))
+	gw := gatewaytest.Start(t, fmt.Sprintf("services:\n  app:\n    health: {interval: 50ms}\n    eject: {failures: 1, for: 10s}\n    targets: ['%s', '%s']\nroutes:\n  - {service: app}\nlimits: {body_bytes: 4KiB, body_timeout: 100ms}\n", targets...))
 	requests := int64(0)
 	for name, c := range map[string]struct {
 		sent   string
@@ -131,6 +124,21 @@ func TestConnections_AFaultOfTheVisitorsBodyIsNoneOfATargetThatSpeaksHTTP2(t *te
 	if n := asked.Load(); n > requests {
 		t.Errorf("%d requests came as %d", requests, n)
 	}
+}
+
+// h2c starts a healthy target that speaks HTTP/2 without TLS, and returns its URL.
+func h2c(t *testing.T, does http.HandlerFunc) string {
+	t.Helper()
+	target := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/healthz" {
+			does(w, r)
+		}
+	}))
+	target.Config.Protocols = new(http.Protocols)
+	target.Config.Protocols.SetUnencryptedHTTP2(true)
+	target.Start()
+	t.Cleanup(target.Close)
+	return "h2c://" + target.Listener.Addr().String()
 }
 
 func TestConnections_ABrokenAnswerIsBadAnswerOfTheTarget(t *testing.T) {

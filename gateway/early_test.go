@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -188,24 +189,55 @@ func TestEarly_AFailedAttemptIsJudgedWhileTheVisitorSaysNothing(t *testing.T) {
 			t.Errorf("answer %v, %v", res, err)
 		}
 	})
+	t.Run("it is answered too when the target speaks HTTP/2", func(t *testing.T) {
+		resets := h2c(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/early" {
+				http.Error(w, "big", http.StatusRequestEntityTooLarge)
+				return
+			}
+			io.ReadFull(r.Body, make([]byte, len("hello")))
+			panic(http.ErrAbortHandler)
+		})
+		gw := gatewaytest.Start(t, "services: {app: {health: {interval: 50ms}, targets: ['"+resets+"']}}\nroutes: [{service: app}]\n")
+		for path, want := range map[string]string{"/early": "413 ", "/": "502 target_reset"} {
+			visitor, in := visit(t, gw, false)
+			io.WriteString(visitor, strings.Replace(head, "/", path, 1))
+			res, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Errorf("%s: %v", path, err)
+				continue
+			}
+			if got := fmt.Sprint(res.StatusCode, " ", res.Header.Get("X-Gateway-Reason")); got != want {
+				t.Errorf("%s: %s, want %s", path, got, want)
+			}
+		}
+	})
 	t.Run("a further attempt gets the whole body", func(t *testing.T) {
 		whole := gatewaytest.NewUpstream(t, "whole")
 		whole.Does(func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
-		gw := gatewaytest.Start(t, gatewaytest.Service("app", breaks, whole))
-		gatewaytest.Eventually(t, "the one that breaks is asked first", func() bool {
-			broken, asked := breaks.Hits.Load(), whole.Hits.Load()
-			visitor, in := visit(t, gw, false)
-			io.WriteString(visitor, head)
-			gatewaytest.Eventually(t, "the other one is asked", func() bool { return whole.Hits.Load() > asked })
-			io.WriteString(visitor, "7\r\n, world\r\n0\r\n\r\n")
-			res, err := http.ReadResponse(in, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if body, err := io.ReadAll(res.Body); res.StatusCode != 200 || string(body) != "hello, world" {
-				t.Fatalf("%s %q, %v", res.Status, body, err)
-			}
-			return breaks.Hits.Load() > broken
+		var resets atomic.Int64
+		overHTTP2 := h2c(t, func(_ http.ResponseWriter, r *http.Request) {
+			resets.Add(1)
+			io.ReadFull(r.Body, make([]byte, len("hello")))
+			panic(http.ErrAbortHandler)
 		})
+		for url, hits := range map[string]*atomic.Int64{breaks.URL: &breaks.Hits, overHTTP2: &resets} {
+			gw := gatewaytest.Start(t, fmt.Sprintf("services: {app: {health: {interval: 50ms}, targets: ['%s', '%s']}}\nroutes: [{service: app}]\n", url, whole.URL))
+			gatewaytest.Eventually(t, "the one that breaks is asked first", func() bool {
+				broken, asked := hits.Load(), whole.Hits.Load()
+				visitor, in := visit(t, gw, false)
+				io.WriteString(visitor, head)
+				gatewaytest.Eventually(t, "the other one is asked", func() bool { return whole.Hits.Load() > asked })
+				io.WriteString(visitor, "7\r\n, world\r\n0\r\n\r\n")
+				res, err := http.ReadResponse(in, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if body, err := io.ReadAll(res.Body); res.StatusCode != 200 || string(body) != "hello, world" {
+					t.Fatalf("%s %q, %v", res.Status, body, err)
+				}
+				return hits.Load() > broken
+			})
+		}
 	})
 }

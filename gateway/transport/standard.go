@@ -20,6 +20,7 @@ import (
 type standard struct {
 	*http.Transport
 	o    Options
+	h2   bool // it may carry by HTTP/2
 	open atomic.Int64
 }
 
@@ -59,8 +60,10 @@ func newStandard(target *url.URL, d *dialer, o Options) *standard {
 	case "https":
 		protocols.SetHTTP1(true)
 		protocols.SetHTTP2(true)
+		s.h2 = true
 	case "h2c":
 		protocols.SetUnencryptedHTTP2(true)
+		s.h2 = true
 	}
 	s.Protocols = protocols
 	return s
@@ -81,12 +84,15 @@ func (s *standard) RoundTrip(r *http.Request) (*http.Response, error) {
 	body := &noted{ReadCloser: r.Body}
 	if r.Body != nil && r.Body != http.NoBody {
 		r = r.WithContext(r.Context()) // whose body is ours to replace
-		r.Body = body
+		r.Body = s.wakes(body)
 		if again := r.GetBody; again != nil {
 			r.GetBody = func() (io.ReadCloser, error) { // called from within RoundTrip
 				b, err := again()
+				if err != nil {
+					return nil, err
+				}
 				body = &noted{ReadCloser: b}
-				return body, err
+				return s.wakes(body), nil
 			}
 		}
 	}
@@ -127,6 +133,58 @@ func (b *noted) Read(p []byte) (int, error) {
 		b.failure.Store(&err)
 	}
 	return n, err
+}
+
+// wakes returns b, for HTTP/2 as one that Close wakes.
+func (s *standard) wakes(b io.ReadCloser) io.ReadCloser {
+	if !s.h2 {
+		return b
+	}
+	w := &wakes{body: b}
+	w.out, w.in = io.Pipe()
+	return w
+}
+
+// wakes is a body whose Close ends a Read that still waits for the visitor. net/http's
+// HTTP/2 relies on it: the failure of a stream is told when its body is not read any
+// more. A goroutine reads the body, and closes it: it ends with the first read that
+// ends after Close.
+type wakes struct {
+	body io.ReadCloser
+	once sync.Once // begins to read, or closes
+	out  *io.PipeReader
+	in   *io.PipeWriter
+}
+
+// Read reads the body, not before the first call.
+func (w *wakes) Read(p []byte) (int, error) {
+	w.once.Do(func() { go w.carry() })
+	return w.out.Read(p)
+}
+
+func (w *wakes) carry() {
+	defer w.body.Close()
+	buf := frames.Get().(*buffer)
+	defer frames.Put(buf)
+	for {
+		n, err := w.body.Read(buf.b)
+		if n > 0 {
+			if _, closed := w.in.Write(buf.b[:n]); closed != nil {
+				return
+			}
+		}
+		if err != nil {
+			w.in.CloseWithError(err)
+			return
+		}
+	}
+}
+
+// Close wakes Read, and does not wait for the body.
+func (w *wakes) Close() error {
+	w.out.Close()
+	w.once.Do(func() { w.body.Close() })
+	return nil
 }
 
 // Stats says what is open; which are idle, http.Transport does not tell.
