@@ -3,10 +3,14 @@ package proxy
 import (
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
+
+	"pomodoro.cc/gateway/transport"
 )
 
 // attempted begins an attempt at body.
@@ -89,6 +93,16 @@ func TestReplay_WhatWasAwaitedIsThereForTheFirstAttemptAndForOthersUpToTheLimit(
 				t.Errorf("spent: %t", body.spent())
 			}
 		})
+	}
+}
+
+func TestReplay_AnAttemptThatLacksThePartThatIsGoneIsTheLast(t *testing.T) {
+	torn := errors.New("torn")
+	for want, before := range map[error]error{torn: torn, errSpent: nil} {
+		a := &attempts{r: httptest.NewRequest(http.MethodPut, "/", nil), x: new(Exchange), try: new(try), before: before}
+		if err := a.failed(nil, &transport.BodyError{Err: errSpent}, 0); err != want {
+			t.Errorf("after %v: error %v", before, err)
+		}
 	}
 }
 

@@ -146,8 +146,11 @@ func (a *attempts) failed(target *upstream.Target, failure error, took time.Dura
 		}
 		return nil
 	}
-	if errors.Is(failure, errSpent) {
-		return a.before // so this one could not be
+	if errors.Is(failure, errSpent) { // so this one could not be
+		if a.before == nil {
+			return errSpent // the transport's own, after one that it keeps to itself
+		}
+		return a.before
 	}
 	a.before = failure
 	if unsendable(failure) || errors.Is(failure, transport.ErrBusy) {
