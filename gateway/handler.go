@@ -324,7 +324,8 @@ func (g *Gateway) limit(next http.Handler) http.Handler {
 			}
 			r.Body = http.MaxBytesReader(w, r.Body, most)
 		}
-		// Over HTTP/2 a body of unknown length may be half of a conversation (gRPC).
+		// Over HTTP/2 a body of unknown length may be half of a conversation (gRPC). So
+		// it may over HTTP/1.1 once its answer has begun, which ends the bound.
 		if limits.BodyTimeout > 0 && (r.ContentLength > 0 || r.ContentLength < 0 && r.ProtoMajor == 1) {
 			proxy.From(r).BodyWithin(limits.BodyTimeout)
 		}

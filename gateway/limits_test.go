@@ -173,3 +173,46 @@ func TestLimits_WhoWaitsForTheTargetIsNotTakenForSlow(t *testing.T) {
 		})
 	}
 }
+
+// As over HTTP/2, where such a body is not bounded at all.
+func TestLimits_AConversationHasAllTheTimeItTakesOnceItsAnswerHasBegun(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	const patience = 200 * time.Millisecond
+	app.Does(func(w http.ResponseWriter, r *http.Request) { // says what it hears
+		both := http.NewResponseController(w)
+		both.EnableFullDuplex()
+		both.Flush()
+		for piece := make([]byte, 100); ; {
+			n, err := r.Body.Read(piece)
+			w.Write(piece[:n])
+			both.Flush()
+			if err != nil {
+				return
+			}
+		}
+	})
+	gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", app), "{service", "{host: localhost, service", 1)+
+		fmt.Sprintf("limits: {body_timeout: %s}\ntls: {mode: internal, redirect: false}\n", patience))
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprint("over TLS: ", secure), func(t *testing.T) {
+			t.Parallel()
+			visitor, in := visit(t, gw, secure)
+			io.WriteString(visitor, "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+			res, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				<-time.After(2 * patience) // he thinks
+				io.WriteString(visitor, "4\r\nword\r\n")
+				if _, err := io.ReadFull(res.Body, make([]byte, len("word"))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			io.WriteString(visitor, "0\r\n\r\n")
+			if rest, err := io.ReadAll(res.Body); len(rest) > 0 || err != nil {
+				t.Errorf("at the end %q, %v", rest, err)
+			}
+		})
+	}
+}

@@ -58,7 +58,7 @@ type Limits struct {
 	HeaderBytes   int64         `yaml:"header_bytes" doc:"request line and fields; default 64KiB"`
 	HeaderTimeout time.Duration `yaml:"header_timeout" doc:"time to send the head; default 10s"`
 	IdleTimeout   time.Duration `yaml:"idle_timeout" doc:"an idle connection is closed after this; default 75s"`
-	BodyTimeout   time.Duration `yaml:"body_timeout" doc:"longest wait for the next part of a request body, but not of one over HTTP/2 without Content-Length, which may be a conversation (gRPC); default 60s; 0: no limit"`
+	BodyTimeout   time.Duration `yaml:"body_timeout" doc:"longest wait for the next part of a request body, but not of one without Content-Length that may be a conversation: over HTTP/2 (gRPC), or once its answer has begun; default 60s; 0: no limit"`
 	BodyBytes     int64         `yaml:"body_bytes" doc:"largest request body; 0: no limit"`
 
 	TargetConnections int `yaml:"target_connections" doc:"most HTTP/1.1 connections at once to all targets; requests above wait as long as a dial may take; default 0: no limit"`

@@ -211,6 +211,15 @@ func (b *received) until(t time.Time) {
 	}
 }
 
+// converse ends the bound of a body that may be half of a conversation: its answer has
+// begun, and nobody has said how long it is.
+func (b *received) converse() {
+	if b.out != nil && b.length < 0 {
+		b.until(time.Time{})
+		b.end()
+	}
+}
+
 // end gives the server its writer back.
 func (b *received) end() {
 	b.mu.Lock()

@@ -37,6 +37,7 @@ func (w *writer) WriteHeader(status int) {
 		}
 		if w.major == 1 && w.x.in.unread() {
 			w.last()
+			w.x.in.converse()
 		}
 	}
 	w.ResponseWriter.WriteHeader(status)
