@@ -105,7 +105,7 @@ func (a *attempts) run() (*http.Response, error) {
 		x.Attempts++
 		x.Target, x.Version = target.URL.Host, target.Version
 		began := a.started
-		if x.Attempts > 1 || x.Held || a.body != nil {
+		if x.Attempts > 1 || x.Held {
 			began = time.Now()
 		}
 		res, failure := a.send(target)
