@@ -39,7 +39,9 @@ func TestConnections_AnAnswerThatCannotBePassedOnLeavesNothingUnderWay(t *testin
 		"another protocol than was asked for": {"auto", upgrade, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n"},
 		"the same by the standard transport":  {"std", upgrade, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n"},
 		"a status that is none":               {"std", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 099 What\r\nContent-Length: 0\r\n\r\n"},
-		"the same with a body":                {"std", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 099 What\r\nContent-Length: 2\r\n\r\nok"},
+		"a field that is none":                {"std", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: b\x00c\r\n\r\nok"},
+		"the same by ours":                    {"auto", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: b\x00c\r\n\r\nok"},
+		"such a status with a body":           {"std", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 099 What\r\nContent-Length: 2\r\n\r\nok"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			app := gatewaytest.NewUpstream(t, "app")

@@ -245,10 +245,10 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-var errBadAnswer = errors.New("target answered with a status or a field that is no valid HTTP")
+var errBadAnswer = errors.New("target answered with a status or an upgrade that is no valid HTTP")
 
-// check refuses answers that would confuse the visitor's side, and adds the
-// route's own fields.
+// check refuses a status that would confuse the visitor's side, and adds the
+// route's own fields. The transport has refused fields that are none.
 func check(res *http.Response) error {
 	x := fromContext(res.Request.Context())
 	if x.answer != nil {
@@ -256,13 +256,6 @@ func check(res *http.Response) error {
 	}
 	if res.StatusCode < 100 {
 		return errBadAnswer
-	}
-	for _, values := range res.Header {
-		for _, v := range values {
-			if !httpguts.ValidHeaderFieldValue(v) {
-				return errBadAnswer
-			}
-		}
 	}
 	delete(res.Header, ReasonHeader) // the gateway's alone
 	dropReason(res.Trailer)          // where it is announced; the values come later

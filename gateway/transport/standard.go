@@ -7,10 +7,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 
 	"pomodoro.cc/gateway/sockio"
 )
@@ -98,7 +101,7 @@ func (s *standard) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	res, err := s.Transport.RoundTrip(r)
 	if err == nil {
-		return res, nil
+		return checked(res)
 	}
 	if failure := body.failure.Load(); failure != nil {
 		return nil, &BodyError{*failure}
@@ -117,6 +120,19 @@ func (s *standard) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, &unsentError{err} // looked refuses every write after the end was read
 	}
 	return nil, err
+}
+
+// checked refuses what net/http lets through in a field's value and no answer may
+// have (RFC 9110 5.5). h1 does that where it reads.
+func checked(res *http.Response) (*http.Response, error) {
+	for name, values := range res.Header {
+		if !slices.ContainsFunc(values, func(v string) bool { return !httpguts.ValidHeaderFieldValue(v) }) {
+			continue
+		}
+		res.Body.Close()
+		return nil, malformed("the value of %s holds a control byte", name)
+	}
+	return res, nil
 }
 
 // noted is a request's body that notes why it could not be read on. Another
