@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,5 +81,24 @@ func TestAccessLog_AnotherPlaceAppliesAtAReload(t *testing.T) {
 	})
 	if strings.Contains(gw.Logs.String(), "next start") {
 		t.Errorf("a warning is wrong:\n%s", gw.Logs.String())
+	}
+}
+
+func TestAccessLog_ARedirectIsLoggedAndCountedUnderItsRoute(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	file := filepath.Join(t.TempDir(), "access.log")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app)+"  - {name: away, path: /old, redirect: {path: /new}}\naccess_log: "+file+"\n")
+	c := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	res, err := c.Get(gw.URL + "/old")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	gatewaytest.Eventually(t, "it is logged", func() bool { return holds(t, file, "/old") })
+	if b, err := os.ReadFile(file); err != nil || !strings.Contains(string(b), `"route":"away"`) {
+		t.Errorf("%v: %s", err, b)
+	}
+	if text := gw.Metrics(); !strings.Contains(text, `gateway_requests_total{method="GET",route="away",service="",status="3xx"} 1`) {
+		t.Error(text)
 	}
 }

@@ -36,8 +36,8 @@ type snapshot struct {
 
 // entry is what a place leads to.
 type entry struct {
-	route    *proxy.Route
-	redirect *config.Redirect
+	route    *proxy.Route     // of a redirect only its name
+	redirect *config.Redirect // nil: to a service
 }
 
 // numbersOf is what counts the requests of route, which may be of an earlier
@@ -65,6 +65,7 @@ func (g *Gateway) lookup(r *http.Request) (*proxy.Route, error) {
 		return nil, &proxy.Answer{Status: http.StatusNotFound, Reason: "no_route", Text: "there is nothing at this address"}
 	}
 	if e.redirect != nil {
+		proxy.From(r).Route = e.route // for the log and the numbers
 		return nil, &proxy.Answer{Status: e.redirect.Status, Reason: "redirect", Location: location(r, e.redirect), Text: "moved"}
 	}
 	return e.route, nil
@@ -242,7 +243,7 @@ func (g *Gateway) publish(file *config.File, source []byte, services map[string]
 func (g *Gateway) table(file *config.File, services map[string]*swap.Service, numbers map[*proxy.Route]*metrics.Route) (*router.Table[*entry], error) {
 	var rules []router.Rule[*entry]
 	for _, r := range file.Routes {
-		e := &entry{redirect: r.Redirect}
+		e := &entry{redirect: r.Redirect, route: &proxy.Route{Name: r.Name}}
 		if r.Redirect == nil {
 			s, conf := services[r.Service], file.Services[r.Service]
 			numbersOf := g.metrics.Service(r.Service)
@@ -262,8 +263,8 @@ func (g *Gateway) table(file *config.File, services map[string]*swap.Service, nu
 			for _, name := range r.AllowHeaders {
 				e.route.AllowHeaders = append(e.route.AllowHeaders, http.CanonicalHeaderKey(name))
 			}
-			numbers[e.route] = g.metrics.Route(r.Name, r.Service)
 		}
+		numbers[e.route] = g.metrics.Route(r.Name, r.Service)
 		rules = append(rules, router.Rule[*entry]{Host: r.Host, Path: r.Path, Methods: r.Methods, Headers: r.Headers, Value: e})
 	}
 	return router.New(rules)
