@@ -10,14 +10,14 @@ import (
 )
 
 // host is a deploy host as the scripts see it: ssh runs what it is told in a
-// folder, and docker calls every container healthy but those of IMAGE_TAG=bad.
+// folder, but for a rollout while there is a file lost, and docker calls every container healthy but those of IMAGE_TAG=bad.
 type host struct{ folder, programs string }
 
 func newHost(t *testing.T) host {
 	t.Helper()
 	h := host{t.TempDir(), t.TempDir()}
 	for name, text := range map[string]string{
-		"ssh": `cd "$SHIP_TEST_HOST" && shift && exec sh -c "$1"`,
+		"ssh": `cd "$SHIP_TEST_HOST" && shift && case "$1 $(ls)" in *.ci/rollout*lost*) exit 255 ;; esac && exec sh -c "$1"`,
 		"docker": `case "$*" in
 "inspect -f {{.Id}} pomodoro-"*-next) ;;
 "inspect"*) if grep -qx IMAGE_TAG=bad "$SHIP_TEST_HOST/pomodoro/compose/.env"; then echo starting; else echo healthy; fi ;;
@@ -93,6 +93,28 @@ func TestShip_ADeployThatDoesNotBecomeHealthyBringsTheImagesOfBeforeBack(t *test
 	}
 	if env := h.read(t, "pomodoro/compose/.env"); !strings.Contains(env, "IMAGE_TAG=one\n") {
 		t.Errorf("the next start on the host would take\n%s", env)
+	}
+}
+
+// Its connection may end in the middle, after it has written its settings.
+func TestShip_ADeployGoesBackPastOneThatWasInterrupted(t *testing.T) {
+	h := newHost(t)
+	h.deploy(t, "one")
+	lost := filepath.Join(h.folder, "lost")
+	if err := os.WriteFile(lost, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code := h.deploy(t, "two"); code == 0 {
+		t.Error("a deploy whose connection was lost ended well")
+	}
+	if err := os.Remove(lost); err != nil {
+		t.Fatal(err)
+	}
+	if code := h.deploy(t, "bad"); code != 4 {
+		t.Errorf("exit %d, want 4", code)
+	}
+	if env := h.read(t, "pomodoro/compose/.env"); !strings.Contains(env, "IMAGE_TAG=one\n") {
+		t.Errorf("the images of before are\n%s", env)
 	}
 }
 
