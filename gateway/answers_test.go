@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -260,6 +261,26 @@ func TestAnswers_AContentTypeThatTheTargetDoesNotNameIsNotInvented(t *testing.T)
 			if err != nil || string(body) != "<html></html>" || res.Header["Content-Type"] != nil {
 				t.Errorf("over %s: %q, %v, Content-Type %q", res.Proto, body, err, res.Header["Content-Type"])
 			}
+		}
+	}
+}
+
+func TestAnswers_StrictTransportSecurityIsSaidOverHTTPSAlone(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", app), "{service", `{host: localhost, set_headers: {strict-transport-security: max-age=9, X-A: b}, service`, 1)+"tls: {mode: internal, redirect: false}\n")
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	for url, want := range map[string]string{
+		strings.Replace(gw.URL, "127.0.0.1", "localhost", 1): "",
+		fmt.Sprint("https://localhost:", port(gw, "https")):  "max-age=9",
+	} {
+		res, err := (&http.Client{Transport: transport}).Get(url + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if got := res.Header.Get("Strict-Transport-Security"); got != want || res.Header.Get("X-A") != "b" {
+			t.Errorf("%s: %q, want %q; %v", url, got, want, res.Header)
 		}
 	}
 }

@@ -248,7 +248,7 @@ func (g *Gateway) table(file *config.File, services map[string]*swap.Service, nu
 			s, conf := services[r.Service], file.Services[r.Service]
 			numbersOf := g.metrics.Service(r.Service)
 			e.route = &proxy.Route{
-				Name: r.Name, Service: r.Service, Slot: s.Slot, Streams: r.Streams, SetHeaders: r.SetHeaders, HashCookie: conf.Cookie,
+				Name: r.Name, Service: r.Service, Slot: s.Slot, Streams: r.Streams, SetHeaders: canonical(r.SetHeaders), HashCookie: conf.Cookie,
 				Retry:   proxy.Retry{Attempts: conf.Retry.Attempts, Budget: g.budget(r.Service, conf.Retry.Budget)},
 				Hold:    proxy.Hold{For: conf.Hold.For, Requests: conf.Hold.Requests, Body: conf.Hold.Body},
 				Suspect: s.Suspect, Ejected: numbersOf.Ejected, Retried: numbersOf.Retried,
@@ -268,6 +268,14 @@ func (g *Gateway) table(file *config.File, services map[string]*swap.Service, nu
 		rules = append(rules, router.Rule[*entry]{Host: r.Host, Path: r.Path, Methods: r.Methods, Headers: r.Headers, Value: e})
 	}
 	return router.New(rules)
+}
+
+func canonical(fields map[string]string) map[string]string {
+	out := make(map[string]string, len(fields))
+	for name, value := range fields {
+		out[http.CanonicalHeaderKey(name)] = value
+	}
+	return out
 }
 
 func lower(list []string) (out []string) {

@@ -24,7 +24,7 @@ type Route struct {
 	Name, Service string
 	Slot          *upstream.Slot
 	Strip         string            // prefix whose segments are taken off before the target sees the path
-	SetHeaders    map[string]string // fields of the answer
+	SetHeaders    map[string]string // fields of the answer, canonical; Strict-Transport-Security only over HTTPS
 	Upgrades      []string          // protocols that may be upgraded to, lower case
 	AllowHeaders  []string          // fields passed on that are dropped by default, canonical
 	HashCookie    string            // key of Hash balance; empty: the visitor's address
@@ -263,7 +263,9 @@ func check(res *http.Response) error {
 		res.Header.Add("Set-Cookie", bucketCookie(x))
 	}
 	for name, value := range x.Route.SetHeaders {
-		res.Header.Set(name, value)
+		if x.HTTPS || name != "Strict-Transport-Security" { // not over plain HTTP (RFC 6797 7.2)
+			res.Header.Set(name, value)
+		}
 	}
 	if res.StatusCode != http.StatusSwitchingProtocols && x.out.x != nil {
 		x.move(res)
