@@ -84,14 +84,13 @@ func TestConnections_TheStandardTransportIsSelectable(t *testing.T) {
 
 func TestConnections_AFaultOfTheVisitorsBodyIsNoneOfATargetThatSpeaksHTTP2(t *testing.T) {
 	var asked atomic.Int64
-	targets := make([]any, 2)
-	for i := range targets {
-		targets[i] = h2c(t, func(_ http.ResponseWriter, r *http.Request) {
+	target := func() string {
+		return h2c(t, func(_ http.ResponseWriter, r *http.Request) {
 			asked.Add(1)
 			io.Copy(io.Discard, r.Body)
 		})
 	}
-	gw := gatewaytest.Start(t, fmt.Sprintf("services:\n  app:\n    health: {interval: 50ms}\n    eject: {failures: 1, for: 10s}\n    targets: ['%s', '%s']\nroutes:\n  - {service: app}\nlimits: {body_bytes: 4KiB, body_timeout: 100ms}\n", targets...))
+	gw := gatewaytest.Start(t, fmt.Sprintf("services:\n  app:\n    health: {interval: 50ms}\n    eject: {failures: 1, for: 10s}\n    targets: ['%s', '%s']\nroutes:\n  - {service: app}\nlimits: {body_bytes: 4KiB, body_timeout: 100ms}\n", target(), target()))
 	requests := int64(0)
 	for name, c := range map[string]struct {
 		sent   string
