@@ -216,3 +216,43 @@ func TestLimits_AConversationHasAllTheTimeItTakesOnceItsAnswerHasBegun(t *testin
 		})
 	}
 }
+
+// Half a second is for silence, not for all that still comes.
+func TestLimits_WhoStillSendsAfterAnEarlyAnswerIsNotCutOff(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	raw(app, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 3\r\n\r\nbig")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	visitor, in := visit(t, gw, false)
+	io.WriteString(visitor, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n")
+	tick := time.NewTicker(150 * time.Millisecond) // the visitor's own pace
+	defer tick.Stop()
+	for i := range 10 {
+		if _, err := io.WriteString(visitor, strings.Repeat("a", 20000)); err != nil {
+			t.Fatalf("after %d pieces: %v", i, err)
+		}
+		<-tick.C
+	}
+	if res, err := http.ReadResponse(in, nil); err != nil || res.StatusCode != 401 {
+		t.Fatal(res, err)
+	}
+}
+
+// What is left of one body bounds nothing of the next.
+func TestLimits_ASlowBodyAfterAnotherOneOnTheSameConnectionIsWaitedFor(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	app.Does(func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app)+"limits: {body_timeout: 0s}\n")
+	visitor, in := visit(t, gw, false)
+	for range 2 {
+		io.WriteString(visitor, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhe")
+		<-time.After(700 * time.Millisecond) // the visitor's own pace
+		io.WriteString(visitor, "llo")
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(res.Body); string(b) != "hello" || err != nil {
+			t.Fatal(string(b), err)
+		}
+	}
+}

@@ -36,6 +36,7 @@ type Visitor struct {
 	called   bool      // the look under way is being called off
 	reading  bool      // Read waits for conn
 	deadline time.Time // of reads, as it was set last; zero: none
+	last     time.Time // the end of what may come of a body whose request has its answer
 	armed    time.Time // the one that conn has: it may be sooner than deadline, never later
 	ahead    [1]byte   // a byte that a look read
 	read     int       // how many of it: 0 or 1
@@ -45,9 +46,9 @@ type Visitor struct {
 	taken    bool // hijacked: its reads are no business of the server's
 }
 
-// linger is how long net/http waits for the rest of a body that nobody wanted, so
-// that the visitor reads the answer before his bytes reset the connection. It has no
-// bound of its own, and takes one off that it finds.
+// linger is how long net/http waits for more of a body that nobody wanted, ten of it
+// in all, so that the visitor reads the answer before his bytes reset the connection.
+// net/http has no bound of its own, and takes one off that it finds.
 const linger = 500 * time.Millisecond
 
 // Watcher is told that a visitor has left. Left must not block.
@@ -154,6 +155,11 @@ func (v *Visitor) after(err error) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.reading = false
+	if err == nil && v.ending.Load() {
+		if next := time.Now().Add(linger); next.Before(v.last) {
+			v.deadline = next
+		}
+	}
 	if err != nil && v.leftOver(err) {
 		v.reading = true
 		return nil
@@ -282,7 +288,9 @@ func (v *Visitor) answered() {
 		return
 	}
 	v.ending.Store(true)
-	v.bound(time.Now().Add(linger))
+	now := time.Now()
+	v.last = now.Add(10 * linger)
+	v.bound(now.Add(linger))
 }
 
 // hijacked is for when the connection is another protocol's. Nobody reads then:
@@ -308,8 +316,8 @@ func (v *Visitor) holds() bool {
 	return v.read > 0 || len(v.kept) > 0
 }
 
-// SetReadDeadline bounds reads, one under way too. Until the next request the rest
-// of a body has no longer than linger.
+// SetReadDeadline bounds reads, one under way too. Until the next request more of a
+// body has to come within linger.
 func (v *Visitor) SetReadDeadline(t time.Time) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
