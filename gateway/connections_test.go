@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"encoding/pem"
 	"errors"
@@ -294,5 +295,67 @@ func TestConnections_TrailersGoBothWays(t *testing.T) {
 	defer res.Body.Close()
 	if got, err := io.ReadAll(res.Body); string(got) != body || err != nil || res.Trailer.Get("X-Sum") != "7 of 100000" {
 		t.Errorf("%d bytes, %v, trailer %v", len(got), err, res.Trailer)
+	}
+}
+
+func TestConnections_OverHTTP2TheTargetLearnsThatTheVisitorLeft(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	asked, left := make(chan struct{}), make(chan struct{})
+	app.Does(func(_ http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-r.Context().Done()
+		close(left)
+	})
+	gw := gatewaytest.Start(t, strings.Replace(gatewaytest.Service("app", app), "{service", "{host: localhost, service", 1)+"tls: {mode: internal, redirect: false}\n")
+	client, url := visitorOf(t, gw, true)
+	ctx, leave := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		<-asked
+		leave()
+	}()
+	client.Do(r)
+	select {
+	case <-left:
+	case <-time.After(10 * time.Second):
+		t.Error("the target was not told")
+	}
+}
+
+func TestConnections_ASmallBodyBeyondHoldBodyGoesElsewhereWhenNothingWasSent(t *testing.T) {
+	echo := func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		w.Write(b)
+	}
+	for _, scheme := range []string{"http", "h2c"} {
+		t.Run(scheme, func(t *testing.T) {
+			app := gatewaytest.NewUpstream(t, "app")
+			app.Does(echo)
+			good := app.URL
+			if scheme == "h2c" {
+				good = h2c(t, echo)
+			}
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Close() // nobody listens there
+			gw := gatewaytest.Start(t, fmt.Sprintf("services: {app: {health: {interval: 1h}, hold: {body: 1KiB}, eject: {failures: 0}, targets: ['%s://%s', '%s']}}\nroutes: [{service: app}]\n", scheme, l.Addr(), good))
+			body := strings.Repeat("hello", 1000)
+			for range 6 {
+				res, err := http.Post(gw.URL+"/", "text/plain", strings.NewReader(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, _ := io.ReadAll(res.Body)
+				res.Body.Close()
+				if res.StatusCode != 200 || string(got) != body {
+					t.Errorf("%s, %d bytes: %s", res.Status, len(got), res.Header.Get("X-Gateway-Reason"))
+				}
+			}
+		})
 	}
 }

@@ -241,3 +241,16 @@ func TestEarly_AFailedAttemptIsJudgedWhileTheVisitorSaysNothing(t *testing.T) {
 		}
 	})
 }
+
+// A small body is awaited, but not that of a visitor who waits to be asked for it.
+func TestEarly_ASmallBodyIsNotAskedForBeforeTheTargetAsks(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	app.Does(func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", http.StatusForbidden) })
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	visitor, in := visit(t, gw, false)
+	io.WriteString(visitor, "POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+	res, err := http.ReadResponse(in, nil)
+	if err != nil || res.StatusCode != 403 {
+		t.Fatal(res, err)
+	}
+}

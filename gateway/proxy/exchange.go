@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pomodoro.cc/gateway/transport"
 	"pomodoro.cc/gateway/upstream"
 )
 
@@ -42,6 +43,7 @@ type Exchange struct {
 	header   http.Header // the visitor's
 	answer   http.Header // the target's, while ReverseProxy is given none
 	trailer  http.Header // the visitor's, filled when the body has ended
+	small    []byte      // the whole body, where await has read it
 	direct   bool        // what is written goes to a plain connection as it is, HTTP/1.1
 	ctx      exchangeContext
 	out      writer
@@ -126,6 +128,25 @@ func (x *Exchange) BodyWithin(patience time.Duration) {
 	if x.out.major == 1 { // for whoever reads in place of us
 		x.in.extend()
 	}
+}
+
+// await waits for a small body: whoever sends it slowly keeps no target waiting, and
+// no drain, which could not end that wait. A larger one is read while the target takes
+// it, and the end of an attempt does not wait for the visitor. False: it is none, or
+// its sender waits to be asked for it.
+func (x *Exchange) await(r *http.Request) (awaited bool, err error) {
+	if r.ContentLength <= 0 || r.ContentLength > transport.SmallBody || r.Header["Expect"] != nil {
+		return false, nil
+	}
+	x.small = make([]byte, r.ContentLength)
+	_, err = io.ReadFull(r.Body, x.small)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		err = &transport.BodyError{Err: err}
+	}
+	return true, err
 }
 
 // release ends the visit where whoever was given the answer did not: a status that

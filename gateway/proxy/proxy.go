@@ -77,18 +77,25 @@ func New(lookup func(*http.Request) (*Route, error), faults *log.Logger) *Handle
 // ServeHTTP is the request path: look up, lease, forward. The lease is taken in
 // service.RoundTrip, below ReverseProxy, so that a retry can take another.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := From(r)
+	defer x.in.end()
 	route, err := h.Lookup(r)
+	if err == nil {
+		x.Route = route
+		awaited := false
+		if awaited, err = x.await(r); awaited && err == nil {
+			route, err = h.Lookup(r) // a reload may have come meanwhile
+		}
+	}
 	if err != nil {
 		h.failed(w, r, err)
 		return
 	}
-	x := From(r)
 	x.Route = route
 	x.direct = w == http.ResponseWriter(&x.out) && r.TLS == nil && r.ProtoMajor == 1
 	x.header = r.Header
 	defer func() {
 		r.Header = x.header
-		x.in.end()
 		x.release() // ReverseProxy does not close every answer that it cannot pass on
 	}()
 	if endToEnd(r.Header) {

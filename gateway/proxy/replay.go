@@ -8,8 +8,8 @@ import (
 )
 
 // replay keeps what attempts have read of a request's body, up to limit bytes,
-// so that a further attempt can send it again. Nothing is read ahead, but for what
-// await reads: the body streams to the target as the visitor sends it.
+// so that a further attempt can send it again. Nothing is read ahead, but for a small
+// body: a larger one streams to the target as the visitor sends it.
 type replay struct {
 	limit   int64
 	trailer http.Header // the visitor's, filled when the body has ended
@@ -37,23 +37,11 @@ func newReplay(src io.Reader, limit int64, trailer http.Header) *replay {
 	return b
 }
 
-// await reads a whole body of n bytes, before the first attempt. It is kept for that
-// one even if n is more than limit.
-func (b *replay) await(n int64) error {
-	b.kept = make([]byte, n)
-	for b.read < n && b.err == nil {
-		var more int
-		more, b.err = b.src.Read(b.kept[b.read:])
-		b.read += int64(more)
-	}
-	b.kept = b.kept[:b.read]
-	switch {
-	case b.read == n:
-		return nil
-	case b.err == io.EOF:
-		return io.ErrUnexpectedEOF
-	}
-	return b.err
+// has tells that the whole body has been read already, before the first attempt. It is
+// in memory anyway, so it is kept though it be more than the limit.
+func (b *replay) has(whole []byte) {
+	b.kept, b.read = whole, int64(len(whole))
+	b.limit = max(b.limit, b.read)
 }
 
 // fresh begins an attempt, and ends the one before it. False: more of the body is

@@ -27,18 +27,16 @@ func (service) RoundTrip(r *http.Request) (*http.Response, error) {
 	x.ctx.shown = false
 	x.Route.Retry.Budget.request()
 	a := &x.attempts
-	*a = attempts{r: r, x: x, route: x.Route}
+	*a = attempts{r: r, x: x, route: x.Route, started: time.Now()}
 	if r.Body != nil && r.Body != http.NoBody {
 		limit := x.Route.Hold.Body
 		if r.ContentLength > limit {
 			limit = 0 // it cannot be kept whole: a part would be of no use once more is read
 		}
 		a.body = newReplay(r.Body, limit, x.trailer)
-	}
-	err := a.await()
-	a.started = time.Now()
-	if err != nil {
-		return nil, err
+		if x.small != nil {
+			a.body.has(x.small)
+		}
 	}
 	res, err := a.run()
 	if err != nil {
@@ -62,26 +60,12 @@ type attempts struct {
 	r       *http.Request
 	x       *Exchange
 	route   *Route
-	started time.Time // what await took is the visitor's own
-	body    *replay   // nil: the request has none
+	started time.Time
+	body    *replay // nil: the request has none
 	tried   []*upstream.Target
 	try     *try // the attempt under way
 	first   try
 	before  error // what the attempt before came to
-}
-
-// await waits for a small body: whoever sends it slowly keeps no target waiting, and
-// no drain, which could not end that wait. A larger one is read while the target takes
-// it, and the end of the attempt does not wait for the visitor.
-func (a *attempts) await() error {
-	n := a.r.ContentLength
-	if a.body == nil || n <= 0 || n > transport.SmallBody || a.r.Header["Expect"] != nil {
-		return nil
-	}
-	if err := a.body.await(n); err != nil {
-		return &transport.BodyError{Err: err}
-	}
-	return nil
 }
 
 func (a *attempts) run() (*http.Response, error) {
