@@ -302,7 +302,7 @@ func (g *Gateway) budget(service string, share config.Share) *proxy.Budget {
 // watched, not the file: editors save by rename, and a mount of the file alone
 // would never be seen again.
 func (g *Gateway) watchFile(ctx context.Context) {
-	if behind, _ := g.services.Behind(); behind { // the file was changed while no gateway ran
+	if g.services.Behind() { // the file was changed while no gateway ran
 		g.Reload(ctx)
 	}
 	watcher, err := fsnotify.NewWatcher()
@@ -335,8 +335,9 @@ func (g *Gateway) watchFile(ctx context.Context) {
 		case <-again.C:
 			// The start kept what answered then, and refused the file. When that has
 			// ended, nothing but the file leads to a target.
-			if _, stranded := g.services.Behind(); stranded {
+			if g.services.Stranded() {
 				g.Reload(ctx)
+				again.Reset(10 * time.Second) // others want the locks, and the file may be mended
 			}
 		case <-due:
 			due = nil

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"pomodoro.cc/gateway"
 	"pomodoro.cc/gateway/gatewaytest"
@@ -316,4 +317,95 @@ func TestReload_AChangedFileThatTheGatewaysStopTookBackIsTriedAfterTheRestart(t 
 	}
 	gw.Restarts()
 	serves(t, gw, "next")
+}
+
+func TestReload_AFileThatIsPutBackDuringTheWatchServesAgain(t *testing.T) {
+	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
+	watched := func(u *gatewaytest.Upstream) string {
+		return strings.Replace(oneService(u, ""), "watch: 0s", "watch: 1s", 1)
+	}
+	gw := gatewaytest.Start(t, watched(old))
+	for _, u := range []*gatewaytest.Upstream{next, old} {
+		gw.Writes(watched(u))
+		if err := gw.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		serves(t, gw, u.Name)
+	}
+}
+
+// behind starts a gateway whose file was changed from old to next while none ran, and
+// was refused since next is ill.
+func behind(t *testing.T, old, next *gatewaytest.Upstream, patience string) *gatewaytest.Gateway {
+	t.Helper()
+	next.FallsIll()
+	file := func(u *gatewaytest.Upstream) string {
+		return strings.Replace(oneService(u, ", patience: "+patience), "    targets:", "    hold: {for: 100ms}\n    targets:", 1)
+	}
+	gw := gatewaytest.Start(t, file(old))
+	if err := gw.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	gw.Writes(file(next))
+	gw.Restarts()
+	gatewaytest.Eventually(t, "it is refused", func() bool { return !gw.Status().Reload.OK })
+	return gw
+}
+
+func TestReload_AFileThatWasRefusedAtTheStartIsNotTriedAgainAfterALaterSwap(t *testing.T) {
+	old, next, third := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next"), gatewaytest.NewUpstream(t, "third")
+	gw := behind(t, old, next, "300ms")
+	if r := swaps(t, gw, to("v3", third)); r.Result != swap.Done {
+		t.Fatal(r.Result, r.Text)
+	}
+	next.Recovers()
+	third.FallsIll()
+	gatewaytest.Eventually(t, "it is down", func() bool { return gw.Status().Services[0].Targets[0].Health == "down" })
+	for end := time.Now().Add(1500 * time.Millisecond); time.Now().Before(end); { // longer than between two tries
+		if _, got := gw.Get("/"); got == "next" {
+			t.Fatal("the file undid a later swap")
+		}
+	}
+	third.Recovers()
+	serves(t, gw, "third")
+}
+
+// The swap, or a successor, may be the cure.
+func TestReload_AFileWhoseTargetsAreIllKeepsNobodyFromTheLocks(t *testing.T) {
+	old, next, third := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next"), gatewaytest.NewUpstream(t, "third")
+	gw := behind(t, old, next, "1s")
+	tries := strings.Count(gw.Logs.String(), "reload refused")
+	old.Stops()
+	gatewaytest.Eventually(t, "it is down", func() bool { return gw.Status().Services[0].Targets[0].Health == "down" })
+	for end := time.Now().Add(2500 * time.Millisecond); time.Now().Before(end); { // two tries would be due
+		gw.Get("/")
+	}
+	if now := strings.Count(gw.Logs.String(), "reload refused"); now != tries {
+		t.Errorf("a file whose target is ill was tried %d times more", now-tries)
+	}
+	if r := swaps(t, gw, to("v3", third)); r.Result != swap.Done {
+		t.Error(r.Result, r.Text)
+	}
+}
+
+// Its place was found before a visitor had sent all of it.
+func TestReload_ARequestWhoseSmallBodyIsAwaitedFindsTheServiceByItsNewName(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	app.Does(func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
+	file := func(name string) string {
+		return strings.Replace(gatewaytest.Service(name, app), "    targets:", "    hold: {for: 1s}\n    targets:", 1)
+	}
+	gw := gatewaytest.Start(t, file("app"))
+	visitor, in := visit(t, gw, false)
+	io.WriteString(visitor, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhe")
+	gw.Get("/") // and so the one before it has come
+	gw.Writes(file("other"))
+	if err := gw.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(visitor, "llo")
+	res, err := http.ReadResponse(in, nil)
+	if err != nil || res.StatusCode != 200 {
+		t.Errorf("%v, %v", res, err)
+	}
 }

@@ -30,6 +30,9 @@ func (r *revision) needed() bool {
 		return true
 	}
 	r.swap = r.service.change(r.by, r.wanted, r.stop)
+	if w := r.service.Running(); w != nil && w.file != nil && !samePlaces(w.file, r.wanted.Targets) {
+		return true // what it leaves is compared when it is over
+	}
 	return r.swap != nil || r.service.differs(r.wanted.Settings) || r.service.relabelled(r.wanted.Targets)
 }
 

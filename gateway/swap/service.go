@@ -71,14 +71,14 @@ func (s *Service) adopt(serving Release, file []Spec) error {
 	return nil
 }
 
-// answers asks all targets, before Start, until one is healthy; at most as long as
-// one check may take.
-func (s *Service) answers() bool {
+// answers asks all of members until one is healthy; at most as long as one check may
+// take.
+func (s *Service) answers(members []*Member) bool {
 	ctx, enough := context.WithTimeout(s.all.life, s.settings.Timeout)
 	defer enough()
 	var asking sync.WaitGroup
 	var healthy atomic.Bool
-	for _, m := range s.live {
+	for _, m := range members {
 		asking.Go(func() {
 			if m.Probe != nil {
 				if _, err := health.Prove(ctx, m.Probe, 1, 100*time.Millisecond); err != nil {
@@ -243,6 +243,9 @@ func (s *Service) committed(w *Swap, release Release) error {
 		return err
 	}
 	s.serving, s.file = release, file
+	s.all.mu.Lock()
+	delete(s.all.behind, s.Name) // the latest change wins
+	s.all.mu.Unlock()
 	return nil
 }
 

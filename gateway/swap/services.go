@@ -190,7 +190,7 @@ func (all *Services) Start() {
 	for name, file := range behind {
 		asking.Go(func() {
 			s := all.Get(name)
-			if s.answers() {
+			if s.answers(slices.Collect(maps.Values(s.live))) { // nothing else has it yet
 				return
 			}
 			if err := s.adopt(Release{Targets: file, Version: versionOf(file)}, file); err != nil {
@@ -219,17 +219,36 @@ func (all *Services) Start() {
 }
 
 // Behind tells whether some service serves other targets than the adopted file
-// names: a Reload is due. Stranded: none of those that it serves can be reached any
-// more, so that only a Reload can help. Both are false once a Reload was taken.
-func (all *Services) Behind() (behind, stranded bool) {
+// names: a Reload is due. It is over once one was taken, or a swap led elsewhere.
+func (all *Services) Behind() bool {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	for name := range all.behind {
-		if s := all.name[name]; s != nil && !s.Slot.Pool().Fit() {
-			return true, true
+	return len(all.behind) > 0
+}
+
+// Stranded tells whether some service that is behind has no target left that can be
+// reached, while one that the file names answers its check: a Reload is the only
+// help, and likely to be taken.
+func (all *Services) Stranded() bool {
+	all.mu.Lock()
+	behind := maps.Clone(all.behind)
+	all.mu.Unlock()
+	for name, file := range behind {
+		s := all.Get(name)
+		if s == nil || s.Slot.Pool().Fit() {
+			continue
+		}
+		s.mu.Lock()
+		settings := s.settings
+		s.mu.Unlock()
+		members, err := s.members(file, settings)
+		helps := err == nil && s.answers(members)
+		s.forget(members)
+		if helps {
+			return true
 		}
 	}
-	return len(all.behind) > 0, false
+	return false
 }
 
 // Reload is the second door: services whose targets changed in the file are
