@@ -201,9 +201,13 @@ func (j *Journal) intend(w *Swap) error {
 func (j *Journal) commit(s *Service, file []Spec, to, from Release) error {
 	return j.save(func(d *document) {
 		d.change(s, func(r record) record {
-			u := *r.Under
-			u.Committed = true
-			return record{File: file, Serving: to, Before: from, Under: &u}
+			next := record{File: file, Serving: to, Before: from}
+			if r.Under != nil {
+				u := *r.Under
+				u.Committed = true
+				next.Under = &u
+			}
+			return next
 		})
 	})
 }
