@@ -35,7 +35,7 @@ func settingsFrom(env *service.Env) settings {
 		redisURL:  env.String("REDIS_URL", ""),
 		dataDir:   env.String("DATA_DIR", "./data"),
 		fakeLogin: env.Bool("POMODORO_FAKE_LOGIN"),
-		public:    address(env, "PUBLIC_URL", ""),
+		public:    env.Origin("PUBLIC_URL", ""),
 		providers: providersFrom(env),
 	}
 	rate := env.String("AUTH_RATE", "300")

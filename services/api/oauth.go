@@ -80,9 +80,6 @@ func providersFrom(env *service.Env) []*provider {
 // address returns the value of name, which must be a URL.
 func address(env *service.Env, name, otherwise string) string {
 	v := env.String(name, otherwise)
-	if v == "" {
-		return v
-	}
 	if u, err := url.Parse(v); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		env.Reject(name, "%q is not a URL such as https://example.org", v)
 	}

@@ -320,3 +320,33 @@ func TestSettings_HalfAProviderIsToldWithTheVariableThatIsMissing(t *testing.T) 
 		}
 	}
 }
+
+func TestSettings_PublicURLIsSchemeAndHostWithOrWithoutASlash(t *testing.T) {
+	for given, want := range map[string]string{
+		"":                           "",
+		"https://pomodoro.test":      "https://pomodoro.test",
+		"https://pomodoro.test/":     "https://pomodoro.test",
+		"http://pomodoro.test:8080/": "http://pomodoro.test:8080",
+		"https://pomodoro.test/app":  "refused",
+		"https://pomodoro.test//":    "refused",
+		"https://pomodoro.test/?a=b": "refused",
+		"https://pomodoro.test?":     "refused",
+		"https://pomodoro.test#a":    "refused",
+		"https://ann@pomodoro.test":  "refused",
+		"ftp://pomodoro.test":        "refused",
+		"https://:443":               "refused",
+		"pomodoro.test":              "refused",
+	} {
+		env := service.NewEnv(func(name string) string { return map[string]string{"PUBLIC_URL": given}[name] })
+		got := settingsFrom(env).public
+		if err := env.Err(); err != nil {
+			got = "refused"
+			if !strings.Contains(err.Error(), "PUBLIC_URL: ") {
+				t.Errorf("PUBLIC_URL=%s: %v does not name it", given, err)
+			}
+		}
+		if got != want {
+			t.Errorf("PUBLIC_URL=%s is %q, want %q", given, got, want)
+		}
+	}
+}

@@ -5,9 +5,7 @@ import (
 	"embed"
 	"io/fs"
 	"log/slog"
-	"net/url"
 	"os"
-	"strings"
 	"time"
 
 	"pomodoro.cc/services/internal/service"
@@ -19,10 +17,7 @@ var files embed.FS
 func main() { os.Exit(service.Main("blog", "127.0.0.1:4000", open)) }
 
 func open(env *service.Env, log *slog.Logger) (service.Site, error) {
-	site := strings.TrimSuffix(env.String("SITE_URL", "https://pomodoro.cc"), "/")
-	if u, err := url.Parse(site); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		env.Reject("SITE_URL", "%q is not an address such as https://pomodoro.cc", site)
-	}
+	site := env.Origin("SITE_URL", "https://pomodoro.cc")
 	drafts := env.Bool("BLOG_DRAFTS")
 	if env.Err() != nil {
 		return service.Site{}, nil // told by the caller

@@ -3,7 +3,9 @@ package service
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -37,6 +39,17 @@ func (e *Env) Duration(name string, otherwise time.Duration) time.Duration {
 		return otherwise
 	}
 	return d
+}
+
+// Origin returns the value of name, which is the scheme and host of a site;
+// a slash at its end is left out.
+func (e *Env) Origin(name, otherwise string) string {
+	v := e.String(name, otherwise)
+	origin := strings.TrimSuffix(v, "/")
+	if u, err := url.Parse(origin); v != "" && (err != nil || u.Hostname() == "" || !strings.EqualFold(u.Scheme+"://"+u.Host, origin) || u.Scheme != "http" && u.Scheme != "https") {
+		e.Reject(name, "%q is not an address such as https://pomodoro.cc", v)
+	}
+	return origin
 }
 
 // Bool returns the value of name, which is 1 or 0, true or false; unset is false.
