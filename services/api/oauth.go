@@ -219,8 +219,11 @@ func (p *provider) user(ctx context.Context, token *oauth2.Token) (store.User, e
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil || resp.StatusCode != http.StatusOK {
-		return store.User{}, fmt.Errorf("ask for the user: GET %s: %s: %w", p.userURL, resp.Status, err)
+	if resp.StatusCode != http.StatusOK {
+		return store.User{}, fmt.Errorf("ask for the user: GET %s: %s", p.userURL, resp.Status)
+	}
+	if err != nil {
+		return store.User{}, fmt.Errorf("ask for the user: GET %s: %w", p.userURL, err)
 	}
 	user, err := p.identity(raw)
 	if err != nil {

@@ -34,6 +34,7 @@ type authority struct {
 
 	mu      sync.Mutex // guards the fields below
 	refuses bool       // the visitor presses cancel
+	broken  bool       // it tells nobody who a token is of
 	issued  []string   // access tokens
 }
 
@@ -91,6 +92,10 @@ func newAuthority(t *testing.T, like, user string, api func() string) *authority
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.issued = append(a.issued, token.GetAccess())
+		if a.broken {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
 		fmt.Fprint(w, a.user)
 	})
 	a.Server = httptest.NewServer(mux)
@@ -220,6 +225,18 @@ func TestLogin_ThatFailsEndsAtTheSiteAndLoggedOut(t *testing.T) {
 			})
 		}
 	})
+}
+
+func TestLog_SaysWhatAProviderAnsweredInPlaceOfAUser(t *testing.T) {
+	s, github, _, log := withOAuth(t, memory(t), memory(t))
+	github.mu.Lock()
+	github.broken = true
+	github.mu.Unlock()
+	v := visit(t, s.url, "")
+	v.follow(v.follow(v.follow(s.url + "/auth/github").String()).String())
+	if want := `"error":"ask for the user: GET ` + github.URL + `/user: 502 Bad Gateway"`; !strings.Contains(log.String(), want) {
+		t.Errorf("the log has no %s:\n%s", want, log)
+	}
 }
 
 func TestLogin_NeverLeadsToAnotherSite(t *testing.T) {
