@@ -136,31 +136,26 @@ func tagsOf(days []store.Day) []countedTag {
 }
 
 // streaksOf finds the runs. The current one ends today, or yesterday while today
-// has nothing yet; when to is past, it ends on to.
+// has nothing yet; when to is past, it ends on to. What is still to come makes
+// none current.
 func streaksOf(days []store.Day, asked period, now time.Time) streaks {
 	var s streaks
-	var run int
-	var last time.Time
+	run := map[time.Time]int{} // how long the run is that a day is the last of so far
 	for _, d := range days {
 		if d.Full == 0 {
 			continue
 		}
 		at, _ := time.Parse(time.DateOnly, d.Day) // as the store has formatted it
-		if !at.Equal(last.AddDate(0, 0, 1)) {
-			run = 0
-		}
-		run++
-		last = at
-		s.Longest = max(s.Longest, run)
+		run[at] = run[at.AddDate(0, 0, -1)] + 1
+		s.Longest = max(s.Longest, run[at])
 	}
 	y, m, d := now.In(asked.zone).Date()
-	today := time.Date(y, m, d, 0, 0, 0, 0, time.UTC)
-	end, grace := asked.to, asked.to
-	if !end.Before(today) {
-		end, grace = today, today.AddDate(0, 0, -1)
+	end := time.Date(y, m, d, 0, 0, 0, 0, time.UTC)
+	if asked.to.Before(end) {
+		end = asked.to
+	} else if run[end] == 0 {
+		end = end.AddDate(0, 0, -1)
 	}
-	if last.Equal(end) || last.Equal(grace) || last.After(end) {
-		s.Current = run
-	}
+	s.Current = run[end]
 	return s
 }

@@ -98,6 +98,10 @@ func TestStreaks_AreRunsOfDaysWithAFullPomodoro(t *testing.T) {
 		"a cancelled one breaks it":               {[]string{"2026-03-08", "2026-03-09!", "2026-03-10"}, "2026-03-31", streaks{1, 1}},
 		"the longest is not the last":             {[]string{"2026-02-27", "2026-02-28", "2026-03-01", "2026-03-10"}, "2026-03-10", streaks{1, 3}},
 		"what is past ends where it was asked to": {[]string{"2026-02-01", "2026-02-02"}, "2026-02-02", streaks{2, 2}},
+		"a day to come does not make it":          {[]string{"2026-03-09", "2026-03-10", "2026-03-12", "2026-03-13", "2026-03-14"}, "2026-03-31", streaks{2, 3}},
+		"nor end it":                              {[]string{"2026-03-08", "2026-03-09", "2026-03-12"}, "2026-03-31", streaks{2, 2}},
+		"nor is it one alone":                     {[]string{"2026-03-12"}, "2026-03-31", streaks{0, 1}},
+		"nor today's beginning":                   {[]string{"2026-03-10", "2026-03-11"}, "2026-03-31", streaks{1, 2}},
 		"and has no day of grace":                 {[]string{"2026-02-01"}, "2026-02-02", streaks{0, 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
