@@ -48,11 +48,8 @@ func settingsFrom(env *service.Env) settings {
 
 func open(env *service.Env, log *slog.Logger) (service.Site, error) {
 	s := settingsFrom(env)
-	if env.Err() != nil {
-		return service.Site{}, nil // told by the caller; no file is made before
-	}
 	docs, live, opened, err := s.stores(env)
-	if err != nil || env.Err() != nil {
+	if err != nil || env.Err() != nil { // what env has is told by the caller
 		return service.Site{}, errors.Join(err, opened.Close())
 	}
 	a := newAPI(s, docs, live, log)
@@ -63,7 +60,7 @@ func open(env *service.Env, log *slog.Logger) (service.Site, error) {
 }
 
 // stores opens MongoDB and Redis where they are set, and the embedded store for
-// what is not.
+// what is not, which makes files: only when nothing is wrong in env.
 func (s settings) stores(env *service.Env) (docs documents, live volatile, opened parts, err error) {
 	if s.mongoURL != "" {
 		mongo, err := mongodb.Open(s.mongoURL)

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -335,6 +339,25 @@ func TestSettings_HalfAProviderIsToldWithTheVariableThatIsMissing(t *testing.T) 
 		if err := env.Err(); err == nil || !strings.Contains(err.Error(), missing+": ") || !strings.Contains(err.Error(), "PUBLIC_URL: ") {
 			t.Errorf("only %s is set: %v, want %s and PUBLIC_URL named", given, err, missing)
 		}
+	}
+}
+
+func TestOpen_TellsEveryProblemAtOnceAndMakesNoFile(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	set := map[string]string{"DATA_DIR": data, "AUTH_RATE": "x", "GITHUB_CLIENT_ID": "a", "MONGO_URL": "nonsense", "PUBLIC_URL": "nowhere"}
+	env := service.NewEnv(func(name string) string { return set[name] })
+	env.Reject("LAME_DUCK", "is the frame's")
+	if _, err := open(env, slog.New(slog.DiscardHandler)); err != nil {
+		t.Errorf("open: %v, want what is wrong in env alone", err)
+	}
+	said := env.Err().Error()
+	for _, name := range []string{"LAME_DUCK", "AUTH_RATE", "GITHUB_CLIENT_SECRET", "MONGO_URL", "PUBLIC_URL"} {
+		if !strings.Contains(said, name+": ") {
+			t.Errorf("%s is not named in:\n%s", name, said)
+		}
+	}
+	if _, err := os.Stat(data); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("DATA_DIR was made: %v", err)
 	}
 }
 

@@ -19,7 +19,8 @@ import (
 var errConfig = errors.New("configuration")
 
 // Open makes a Site from the environment. What it finds wrong there it tells
-// env; any other error is its own.
+// env; any other error is its own. Env may know of problems already: Open looks
+// for its own all the same, so that all are told at once, and leaves no file.
 type Open func(env *Env, log *slog.Logger) (Site, error)
 
 // Main runs a service until SIGTERM or SIGINT and returns its exit code:
@@ -54,14 +55,13 @@ func run(ctx context.Context, name, listen string, args []string, getenv func(st
 		env.Reject("LISTEN", "%q is not host:port", listen)
 	}
 	server := New(name, Site{}, env, log)
-	// Before open, which may create files, and again after it: a service with
-	// a problem in the frame's variables leaves nothing behind.
-	if err := env.Err(); err != nil {
-		return fmt.Errorf("%w: %w", errConfig, err)
-	}
 	site, err := open(env, log)
 	if bad := env.Err(); bad != nil {
-		return fmt.Errorf("%w: %w", errConfig, bad)
+		bad = fmt.Errorf("%w: %w", errConfig, bad)
+		if site.Close != nil {
+			bad = errors.Join(bad, site.Close())
+		}
+		return bad
 	}
 	if err != nil {
 		return err

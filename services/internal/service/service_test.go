@@ -166,3 +166,23 @@ func TestEnv_TellsEveryProblemAtOnce(t *testing.T) {
 		t.Errorf("Err() = %v, want both A and B", err)
 	}
 }
+
+func TestRun_TellsTheProblemsOfTheFrameAndOfTheSiteAtOnce(t *testing.T) {
+	set := map[string]string{"LAME_DUCK": "z", "LISTEN": "nowhere", "RATE": "x"}
+	closed := false
+	err := run(t.Context(), "test", "127.0.0.1:0", nil, func(name string) string { return set[name] }, io.Discard, func(env *Env, _ *slog.Logger) (Site, error) {
+		env.Duration("RATE", time.Second)
+		return Site{Close: func() error { closed = true; return nil }}, nil
+	})
+	if !errors.Is(err, errConfig) {
+		t.Fatalf("run: %v, want a wrong configuration", err)
+	}
+	for name := range set {
+		if !strings.Contains(err.Error(), name+": ") {
+			t.Errorf("run: %v, want %s named", err, name)
+		}
+	}
+	if !closed {
+		t.Error("the site that was opened was not closed")
+	}
+}
