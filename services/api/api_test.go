@@ -297,7 +297,7 @@ func TestApi_AListIsSortedAndPaged(t *testing.T) {
 		if want := []string{"08", "09", "10", "11"}; !slices.Equal(got, want) {
 			t.Errorf("hours = %v, want %v", got, want)
 		}
-		for _, query := range []string{"limit=0", "limit=x", "cursor=%21", "day=2026-02-30", "day=2026-02-01&tz=Local", "day=2026-02-01&tz=Mars", "from=now", "day=2026-02-01&from=2026-03-01T08:00:00Z"} {
+		for _, query := range []string{"limit=0", "limit=x", "cursor=%21", "day=2026-02-30", "day=2026-02-01&tz=Local", "day=2026-02-01&tz=Mars", "tz=Mars", "from=2026-03-01T08:00:00Z&tz=Local", "from=now", "day=2026-02-01&from=2026-03-01T08:00:00Z"} {
 			if doc := v.says("GET", "/api/pomodoro?"+query, "", 422); doc["fields"] == nil {
 				t.Errorf("%s: no fields in %v", query, doc)
 			}

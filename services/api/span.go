@@ -34,12 +34,12 @@ func parseSpan(q url.Values) (span, fields) {
 			*into = at
 		}
 	}
+	zone, err := loadZone(q.Get("tz"))
+	if err != nil {
+		wrong["tz"] = "must be a zone such as Europe/Rome"
+		zone = time.UTC
+	}
 	if day := q.Get("day"); day != "" {
-		zone, err := loadZone(q.Get("tz"))
-		if err != nil {
-			wrong["tz"] = "must be a zone such as Europe/Rome"
-			zone = time.UTC
-		}
 		at, err := time.Parse(time.DateOnly, day)
 		if err != nil {
 			wrong["day"] = "must be YYYY-MM-DD"
