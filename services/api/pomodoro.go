@@ -13,10 +13,20 @@ func (a *api) list(w http.ResponseWriter, r *http.Request, owner string) {
 		unanswerable(w, wrong)
 		return
 	}
-	found, more, err := a.docs.List(r.Context(), owner, asked.from, asked.to, asked.limit)
-	if err != nil {
-		a.broken(w, err)
-		return
+	var found []store.Pomodoro
+	var more bool
+	for _, one := range asked.starts {
+		if more {
+			break
+		}
+		var some []store.Pomodoro
+		var err error
+		// With no room left it only says whether there are more.
+		if some, more, err = a.docs.List(r.Context(), owner, one.from, one.to, asked.limit-len(found)); err != nil {
+			a.broken(w, err)
+			return
+		}
+		found = append(found, some...)
 	}
 	page := struct {
 		Items  []store.Pomodoro `json:"items"`

@@ -14,15 +14,18 @@ const (
 	mostLimit  = 500
 )
 
-// span is what a list asks for: starts in [from, to).
+// interval is the times in [from, to).
+type interval struct{ from, to time.Time }
+
+// span is what a list asks for: starts in any of the intervals, which are in order.
 type span struct {
-	from, to time.Time
-	limit    int
+	starts []interval
+	limit  int
 }
 
 // parseSpan reads day and tz, or from and to, and limit and cursor.
 func parseSpan(q url.Values) (span, fields) {
-	s := span{from: time.Unix(0, 0), to: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), limit: usualLimit}
+	s := span{limit: usualLimit}
 	wrong := fields{}
 	instant := func(name string, into *time.Time) {
 		if v := q.Get(name); v != "" {
@@ -47,13 +50,15 @@ func parseSpan(q url.Values) (span, fields) {
 		if q.Has("from") || q.Has("to") {
 			wrong["day"] = "cannot be together with from and to"
 		}
-		s.from, s.to = dayStart(at.Year(), at.Month(), at.Day(), zone), dayStart(at.Year(), at.Month(), at.Day()+1, zone)
+		s.starts = dayOf(at, zone)
 	} else {
-		instant("from", &s.from)
-		instant("to", &s.to)
-		if s.to.Before(s.from) {
+		all := interval{time.Unix(0, 0), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}
+		instant("from", &all.from)
+		instant("to", &all.to)
+		if all.to.Before(all.from) {
 			wrong["to"] = "must not be before from"
 		}
+		s.starts = []interval{all}
 	}
 	if v := q.Get("limit"); v != "" {
 		n, err := strconv.Atoi(v)
@@ -66,8 +71,11 @@ func parseSpan(q url.Values) (span, fields) {
 		after, err := parseCursor(v)
 		if err != nil {
 			wrong["cursor"] = "is not one that a list has given"
-		} else if after.After(s.from) {
-			s.from = after
+		}
+		for i := range s.starts {
+			if one := &s.starts[i]; after.After(one.from) {
+				one.from = after
+			}
 		}
 	}
 	if len(wrong) == 0 {
@@ -101,6 +109,35 @@ func loadZone(name string) (*time.Location, error) {
 		name = "not a zone"
 	}
 	return time.LoadLocation(name)
+}
+
+// dayOf is a day in zone: one interval, or two where the clock goes back over
+// midnight, and in between it is another day.
+func dayOf(day time.Time, zone *time.Location) []interval {
+	y, m, d := day.Date()
+	start, next := dayStart(y, m, d, zone), dayStart(y, m, d+1, zone)
+	all := []interval{{start, next}}
+	if other, ok := dayBeforeAgain(start); ok {
+		all = []interval{{start, other.from}, {other.to, next}}
+	}
+	if rest, ok := dayBeforeAgain(next); ok {
+		all = append(all, rest)
+	}
+	return all
+}
+
+// dayBeforeAgain is when the day before the one that begins at start comes again.
+func dayBeforeAgain(start time.Time) (interval, bool) {
+	_, change := start.ZoneBounds()
+	midnight := func(t time.Time) time.Time {
+		y, m, d := t.Date()
+		return time.Date(y, m, d, 0, 0, 0, 0, time.UTC)
+	}
+	if change.IsZero() || !midnight(change).Before(midnight(start)) {
+		return interval{}, false
+	}
+	_, offset := change.Zone()
+	return interval{change, midnight(start).Add(-time.Duration(offset) * time.Second)}, true
 }
 
 // dayStart is the first instant of a day in zone, also where the clock skips

@@ -89,15 +89,17 @@ func (a *api) statistics(w http.ResponseWriter, r *http.Request, owner string) {
 		unanswerable(w, wrong)
 		return
 	}
-	begin := dayStart(asked.from.Year(), asked.from.Month(), asked.from.Day(), asked.zone)
-	end := dayStart(asked.to.Year(), asked.to.Month(), asked.to.Day()+1, asked.zone)
-	days, err := a.docs.Days(r.Context(), owner, begin, end, asked.zone)
+	first, last := dayOf(asked.from, asked.zone), dayOf(asked.to, asked.zone)
+	days, err := a.docs.Days(r.Context(), owner, first[0].from, last[len(last)-1].to, asked.zone)
 	if err != nil {
 		a.broken(w, err)
 		return
 	}
+	from, to := asked.from.Format(time.DateOnly), asked.to.Format(time.DateOnly)
+	// Where the clock goes back over midnight, a day before or after lies in between.
+	days = slices.DeleteFunc(days, func(d store.Day) bool { return d.Day < from || d.Day > to })
 	answer(w, http.StatusOK, statistics{
-		From: asked.from.Format(time.DateOnly), To: asked.to.Format(time.DateOnly), Zone: asked.zone.String(),
+		From: from, To: to, Zone: asked.zone.String(),
 		Days: daysOf(days), Tags: tagsOf(days), Streaks: streaksOf(days, asked, a.now()),
 	})
 }

@@ -60,6 +60,49 @@ func TestStatistics_DaysFollowTheClockThroughItsChanges(t *testing.T) {
 	})
 }
 
+func TestDays_ThatTheClockGoesBackToAreOneDay(t *testing.T) {
+	onEachPair(t, func(t *testing.T, s *site) {
+		v := visit(t, s.url, "ann")
+		// At 00:01 of the 29th, 02:31Z, it is 23:01 of the 28th again.
+		for _, at := range []string{"02:00", "02:30", "02:31", "03:29", "03:30", "04:00"} {
+			v.says("POST", "/api/pomodoro", `{"type":"custom","minutes":1,"startedAt":"2006-10-29T`+at+`:00Z"}`, 201)
+		}
+		for period, want := range map[string][]string{
+			"from=2006-10-27&to=2006-10-30": {"2006-10-28 3", "2006-10-29 3"},
+			"from=2006-10-28&to=2006-10-28": {"2006-10-28 3"},
+			"from=2006-10-29&to=2006-10-29": {"2006-10-29 3"},
+		} {
+			var days []string
+			for _, d := range v.says("GET", "/api/statistics?"+period+"&tz=America/St_Johns", "", 200)["days"].([]any) {
+				day := d.(map[string]any)
+				days = append(days, fmt.Sprint(day["day"], " ", day["full"]))
+			}
+			if !slices.Equal(days, want) {
+				t.Errorf("%s: days = %q, want %q", period, days, want)
+			}
+		}
+		for day, want := range map[string][]string{
+			"2006-10-27": nil, "2006-10-28": {"02:00", "02:31", "03:29"}, "2006-10-29": {"02:30", "03:30", "04:00"}, "2006-10-30": nil,
+		} {
+			for limit := 1; limit <= 4; limit++ {
+				var starts []string
+				for at, more := "", true; more && len(starts) <= len(want); {
+					page := v.says("GET", fmt.Sprintf("/api/pomodoro?day=%s&tz=America/St_Johns&limit=%d%s", day, limit, at), "", 200)
+					for _, item := range page["items"].([]any) {
+						starts = append(starts, item.(map[string]any)["startedAt"].(string)[11:16])
+					}
+					var next string
+					next, more = page["cursor"].(string)
+					at = "&cursor=" + next
+				}
+				if !slices.Equal(starts, want) {
+					t.Errorf("day=%s, pages of %d: %q, want %q", day, limit, starts, want)
+				}
+			}
+		}
+	})
+}
+
 func TestStatistics_WrongQueriesNameTheParameter(t *testing.T) {
 	onEachPair(t, func(t *testing.T, s *site) {
 		v := visit(t, s.url, "ann")

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -264,19 +266,25 @@ func (s *Store) Days(_ context.Context, owner string, from, to time.Time, zone *
 	return days.days, nil
 }
 
-// tally counts entries that come in the order of their starts.
+// tally counts entries that come in the order of their starts. Their days come
+// in order too, but for where the clock goes back over midnight.
 type tally struct {
-	days []store.Day
-	last [3]int // year, month and day of the last of days
+	days []store.Day // in order
+	last [3]int      // year, month and day of the last entry
+	at   int         // where that is in days
 }
 
 func (t *tally) count(start time.Time, f facts) {
 	y, m, d := start.Date()
 	if today := [3]int{y, int(m), d}; len(t.days) == 0 || t.last != today {
-		t.last = today
-		t.days = append(t.days, store.Day{Day: start.Format(time.DateOnly), Tags: map[string]store.Tally{}})
+		name := start.Format(time.DateOnly)
+		at, found := slices.BinarySearchFunc(t.days, name, func(d store.Day, name string) int { return strings.Compare(d.Day, name) })
+		if !found {
+			t.days = slices.Insert(t.days, at, store.Day{Day: name, Tags: map[string]store.Tally{}})
+		}
+		t.last, t.at = today, at
 	}
-	day := &t.days[len(t.days)-1]
+	day := &t.days[t.at]
 	day.Time += f.took
 	if f.cancelled {
 		day.Cancelled++
