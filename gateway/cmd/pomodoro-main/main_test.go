@@ -238,6 +238,16 @@ func TestSwap_AnInterruptCallsItOff(t *testing.T) {
 	}
 }
 
+func TestSwap_OfWhatServesAlreadyPrintsTheReportAndNoProgress(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
+	code, out, errs := command(t, "swap", "app", "--socket="+socketOf(gw), "--target", app.URL, "--version", "v1", "--json")
+	var r swap.Report
+	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || r.Result != swap.Unchanged || errs != "" {
+		t.Errorf("exit %d, %v, %s\nprogress: %q", code, err, out, errs)
+	}
+}
+
 func TestSwap_AnInterruptBeforeTheGatewaysAnswerLeavesTheOutcomeUnknown(t *testing.T) {
 	dir, err := os.MkdirTemp("", "gw") // t.TempDir is too long for a socket
 	if err != nil {

@@ -250,6 +250,9 @@ func followEvents(ctx context.Context, out io.Writer, client *admin.Client, id s
 		if e.Report != nil {
 			return e.Report, nil
 		}
+		if e.Text == "" {
+			continue // it lives and has nothing to say yet
+		}
 		fmt.Fprintf(out, "%s %s: %s\n", e.At.Format(time.TimeOnly), e.Phase, e.Text)
 	}
 	if err := lines.Err(); err != nil {
