@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -118,6 +120,61 @@ func TestSync_ARefusalThatIsNotTheApisIsNotTheLastWord(t *testing.T) {
 	p.press("\x1b")
 	p.works(1)
 	contract.Until(t, "the entry is stored", func() bool { return len(p.items("/api/pomodoro")) == 1 })
+}
+
+func TestSync_AnEntryThatIsStoredUnderAnotherBodyOfItsKeyIsNotShownAsRefused(t *testing.T) {
+	s := theSite(t)
+	p := visit(t, s, "/")
+	p.pardons("422")
+	p.pardons("409")
+	p.logsIn("reused")
+	key, _ := p.asks("POST", "/auth/apikey", "")["key"].(string)
+	var mu sync.Mutex
+	var keys []string
+	// The entry has come with the first request, whose answer was lost: since then
+	// its todo has got an id, and the body differs.
+	p.meets(func(r *network.Request) *fetch.FulfillRequestParams {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Method != "POST" {
+			return nil
+		}
+		once, _ := r.Headers["Idempotency-Key"].(string)
+		keys = append(keys, once)
+		if len(keys) > 1 {
+			return nil
+		}
+		body := r.PostDataEntries[0].Bytes
+		earlier, _ := http.NewRequest("POST", s.url+"/api/pomodoro", bytes.NewReader(append(body, ' '))) // a space makes it another
+		earlier.Header.Set("Authorization", "Bearer "+key)
+		earlier.Header.Set("Content-Type", "application/json")
+		earlier.Header.Set("Idempotency-Key", once)
+		resp, err := http.DefaultClient.Do(earlier)
+		if err != nil {
+			t.Error(err)
+		} else if resp.Body.Close(); resp.StatusCode != http.StatusCreated {
+			t.Errorf("the first request: %s", resp.Status)
+		}
+		return nil
+	}, "*/api/pomodoro")
+	p.works(1)
+	contract.Until(t, "it is decided what became of the entry", func() bool {
+		kept := p.stored("entries")
+		return len(kept) == 1 && (kept[0]["sent"] == true || kept[0]["refused"] != nil)
+	})
+	if kept := p.stored("entries"); kept[0]["refused"] != nil {
+		t.Fatalf("it is refused: %v", kept[0]["refused"])
+	}
+	p.press("s")
+	p.shows("#day-summary", "1 pomodoro, 25 minutes")
+	if n := len(p.items("/api/pomodoro")); n != 1 {
+		t.Errorf("%d entries are stored, want 1", n)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(keys) != 2 || keys[0] == keys[1] {
+		t.Errorf("asked with the keys %q, want two", keys)
+	}
 }
 
 func TestSync_ATodoThatTheApiRefusesIsShownAndSentAgainWhenItIsEdited(t *testing.T) {

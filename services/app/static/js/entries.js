@@ -56,7 +56,7 @@ function settle(entry, error) {
     const same = problem.conflicts?.find((c) => Date.parse(c.startedAt) === Date.parse(entry.startedAt));
     return same ?? { refused: "it overlaps with another entry" };
   }
-  if (status === 422 && !problem.fields && !entry.again) return { again: true };
+  if (status === 422 && problem.fields?.["Idempotency-Key"] && !entry.again) return { again: true };
   if (isFinal(error)) return { refused: why(error) };
   throw error;
 }
