@@ -1,8 +1,16 @@
 package main
 
 import (
+	"encoding/json"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,6 +48,70 @@ func TestOffline_ThePageComesAndWorksAndSendsLater(t *testing.T) {
 	contract.Until(t, "the entry and the todo are stored", func() bool {
 		return len(p.items("/api/pomodoro")) == 1 && len(p.items("/api/todos")) == 1
 	})
+}
+
+func TestOffline_OnlyThisVersionsPageIsKept(t *testing.T) {
+	another := regexp.MustCompile(`\.[0-9a-f]{16}\.`)
+	for name, spoil := range map[string]func(w http.ResponseWriter, page []byte){
+		"the gateway has no target": func(w http.ResponseWriter, _ []byte) { w.WriteHeader(http.StatusServiceUnavailable) },
+		"another version answers": func(w http.ResponseWriter, page []byte) {
+			w.Write(another.ReplaceAll(page, []byte(".0123456789abcdef.")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := *theSite(t)
+			_, page := get(ours(t), "/")
+			var over atomic.Bool    // it is over: the worker gets the site's page
+			var spoilt atomic.Int64 // how many it has got that are not to be kept
+			s.url = s.before(t, func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path != "/" || r.Header.Get("Sec-Fetch-Dest") != "empty" || over.Load() {
+					return false
+				}
+				spoil(w, []byte(page))
+				spoilt.Add(1)
+				return true
+			})
+			p := visit(t, &s, "/")
+			p.pardons("503")
+			contract.Until(t, "the worker asks for the page", func() bool { return spoilt.Load() > 0 })
+			p.sees(`navigator.serviceWorker.getRegistration().then((r) => !r)`) // it was refused
+			if kept := eval[bool](p, `caches.match("/").then((kept) => kept !== undefined)`); kept {
+				t.Error("the page is kept")
+			}
+
+			over.Store(true)
+			p.reload()
+			p.sees(`navigator.serviceWorker.ready.then(() => true)`)
+			p.sees(`caches.match("/").then((kept) => kept.text()).then((text) => text === ` + quoted(page) + `)`)
+		})
+	}
+}
+
+// before puts a server before the site that meets what meet answers itself.
+func (s *stage) before(t *testing.T, meet func(http.ResponseWriter, *http.Request) bool) string {
+	t.Helper()
+	to, err := url.Parse(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass := httputil.NewSingleHostReverseProxy(to)
+	pass.ErrorLog = log.New(io.Discard, "", 0) // a tab that closes leaves its stream
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !meet(w, r) {
+			pass.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(func() {
+		srv.CloseClientConnections()
+		srv.Close()
+	})
+	return srv.URL
+}
+
+// quoted is text as an expression of JavaScript.
+func quoted(text string) string {
+	raw, _ := json.Marshal(text)
+	return string(raw)
 }
 
 func TestOffline_ThePageCanBeInstalled(t *testing.T) {

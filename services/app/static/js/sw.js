@@ -2,7 +2,8 @@
 // site's api and blog answer is none of its business.
 
 const cache = "pomodoro";
-const assets = ["/assets/app.js", "/assets/app.css", "/assets/ticker.js", "/assets/icon.svg", "/assets/icon-192.png"];
+const ofPage = ["/assets/app.js", "/assets/app.css"]; // the page of another version names others
+const assets = [...ofPage, "/assets/ticker.js", "/assets/icon.svg", "/assets/icon-192.png"];
 
 // Only an answer that will never change may be kept under its name: in the
 // middle of a deploy another version may have answered.
@@ -22,7 +23,10 @@ async function fill() {
     if (!lasting(answer)) throw new Error(`${path}: not the answer of this version`);
     await kept.put(path, answer);
   }
-  await kept.put("/", await fetch("/", { cache: "reload" }));
+  const page = await fetch("/", { cache: "reload" });
+  const text = await page.clone().text();
+  if (!page.ok || !ofPage.every((path) => text.includes(path))) throw new Error("/: not the page of this version");
+  await kept.put("/", page);
 }
 
 addEventListener("activate", (event) => {
