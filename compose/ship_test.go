@@ -123,3 +123,32 @@ func TestShip_AFirstDeployThatDoesNotBecomeHealthyFails(t *testing.T) {
 		t.Errorf("exit %d, want 1", code)
 	}
 }
+
+func TestShip_ADeployBesideAnotherLeavesTheHostsSettingsToThatOne(t *testing.T) {
+	h := newHost(t)
+	h.deploy(t, "one")
+	folder := filepath.Join(h.folder, "pomodoro/compose")
+	// Another deploy, of two, is in its rollout.
+	other := exec.Command("bash", "-c", "mkdir .before && cp -p .env compose.yaml .before && sed -i s/IMAGE_TAG=one/IMAGE_TAG=two/ .env && exec 9>.rollout.lock && flock 9 && echo ready && exec cat")
+	other.Dir = folder
+	in, err := other.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready, err := other.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ready.Read(make([]byte, 6))
+	if code := h.deploy(t, "three"); code != 6 {
+		t.Errorf("exit %d, want 6", code)
+	}
+	in.Close()
+	other.Wait()
+	if env := h.read(t, "pomodoro/compose/.env"); !strings.Contains(env, "IMAGE_TAG=two\n") {
+		t.Errorf("two serves, and the next start on the host would take\n%s", env)
+	}
+}
