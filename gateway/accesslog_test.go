@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -100,5 +101,36 @@ func TestAccessLog_ARedirectIsLoggedAndCountedUnderItsRoute(t *testing.T) {
 	}
 	if text := gw.Metrics(); !strings.Contains(text, `gateway_requests_total{method="GET",route="away",service="",status="3xx"} 1`) {
 		t.Error(text)
+	}
+}
+
+func TestAccessLog_ARouteThatIsGoneWhenTheBodyIsThereIsNotLogged(t *testing.T) {
+	app := gatewaytest.NewUpstream(t, "app")
+	file := filepath.Join(t.TempDir(), "access.log")
+	conf := func(path string) string {
+		return strings.Replace(gatewaytest.Service("app", app), "{service", "{name: site, path: "+path+", service", 1) + "access_log: " + file + "\n"
+	}
+	gw := gatewaytest.Start(t, conf("/a"))
+	visitor, in := visit(t, gw, false)
+	io.WriteString(visitor, "POST /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhe")
+	gw.Get("/a") // and so the one before it has come
+	gw.Writes(conf("/b"))
+	if err := gw.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(visitor, "llo")
+	if res, err := http.ReadResponse(in, nil); err != nil || res.StatusCode != 404 {
+		t.Fatalf("%v, %v", res, err)
+	}
+	var lines string
+	gatewaytest.Eventually(t, "it is logged", func() bool {
+		b, _ := os.ReadFile(file)
+		lines = string(b)
+		return strings.Contains(lines, "no_route")
+	})
+	for line := range strings.Lines(lines) {
+		if strings.Contains(line, "no_route") && strings.Contains(line, `"route":"site"`) {
+			t.Error(line)
+		}
 	}
 }

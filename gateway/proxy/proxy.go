@@ -84,6 +84,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.Route = route
 		awaited := false
 		if awaited, err = x.await(r); awaited && err == nil {
+			x.Route = nil
 			route, err = h.Lookup(r) // a reload may have come meanwhile
 		}
 	}
