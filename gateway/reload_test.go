@@ -409,3 +409,41 @@ func TestReload_ARequestWhoseSmallBodyIsAwaitedFindsTheServiceByItsNewName(t *te
 		t.Errorf("%v, %v", res, err)
 	}
 }
+
+func TestReload_AFileThatWasMendedAfterARefusedStartIsTriedWhenItsTargetAnswers(t *testing.T) {
+	old, next, third := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next"), gatewaytest.NewUpstream(t, "third")
+	gw := behind(t, old, next, "300ms")
+	third.FallsIll()
+	tries := strings.Count(gw.Logs.String(), "reload refused")
+	gw.Writes(strings.Replace(oneService(third, ", patience: 300ms"), "    targets:", "    hold: {for: 100ms}\n    targets:", 1))
+	gatewaytest.Eventually(t, "the mended file is refused too", func() bool { return strings.Count(gw.Logs.String(), "reload refused") > tries })
+	old.Stops()
+	gatewaytest.Eventually(t, "it is down", func() bool { return gw.Status().Services[0].Targets[0].Health == "down" })
+	third.Recovers()
+	serves(t, gw, "third")
+}
+
+func TestReload_AFileThatWasRefusedAtTheStartDoesNotUndoASwapUnderWay(t *testing.T) {
+	old, next, third := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next"), gatewaytest.NewUpstream(t, "third")
+	gw := behind(t, old, next, "300ms")
+	old.Stops()
+	gatewaytest.Eventually(t, "it is down", func() bool { return gw.Status().Services[0].Targets[0].Health == "down" })
+	third.FallsIll()
+	o := to("v3", third)
+	o["patience"] = "20s"
+	done := make(chan *swap.Report, 1)
+	go func() { done <- swaps(t, gw, o) }()
+	gatewaytest.Eventually(t, "the swap proves", func() bool { return strings.Contains(gw.Logs.String(), "checking "+third.URL) })
+	next.Recovers()
+	for end := time.Now().Add(1500 * time.Millisecond); time.Now().Before(end); { // a try would be due
+		gw.Get("/")
+	}
+	third.Recovers()
+	if r := <-done; r.Result != swap.Done {
+		t.Fatal(r.Result, r.Text)
+	}
+	serves(t, gw, "third")
+	if strings.Contains(gw.Logs.String(), "waiting for swap") {
+		t.Error("a reload waits for the swap, to undo it")
+	}
+}

@@ -29,8 +29,9 @@ func (r *revision) needed() bool {
 	if r.fresh {
 		return true
 	}
+	w := r.service.Running() // before what serves is looked at: it may change that
 	r.swap = r.service.change(r.by, r.wanted, r.stop)
-	if w := r.service.Running(); w != nil && w.file != nil && !samePlaces(w.file, r.wanted.Targets) {
+	if w != nil && w.file != nil && !samePlaces(w.file, r.wanted.Targets) {
 		return true // what it leaves is compared when it is over
 	}
 	return r.swap != nil || r.service.differs(r.wanted.Settings) || r.service.relabelled(r.wanted.Targets)

@@ -235,7 +235,7 @@ func (all *Services) Stranded() bool {
 	all.mu.Unlock()
 	for name, file := range behind {
 		s := all.Get(name)
-		if s == nil || s.Slot.Pool().Fit() {
+		if s == nil || s.Slot.Pool().Fit() || len(s.begun()) > 0 { // a swap is under way: it is the later change
 			continue
 		}
 		s.mu.Lock()
@@ -279,6 +279,13 @@ func (all *Services) Reload(ctx context.Context, by string, desired map[string]D
 		}
 	}
 	if err := prepare(ctx, list, func() error { return adopt(next) }); err != nil {
+		all.mu.Lock()
+		for _, r := range list {
+			if _, is := all.behind[r.service.Name]; is {
+				all.behind[r.service.Name] = r.wanted.Targets // of the file of now, refused too
+			}
+		}
+		all.mu.Unlock()
 		for _, r := range list {
 			r.giveUp(err)
 		}
