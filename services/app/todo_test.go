@@ -24,6 +24,20 @@ func (p *tab) hasTodos(texts ...string) {
 	p.listed(texts...)
 }
 
+func TestTodos_ThatAreAddedAtOnceStandInTheOrderInWhichTheyWereWritten(t *testing.T) {
+	p := visit(t, theSite(t), "/")
+	p.shows("#no-todos", "Nothing to do")
+	texts := strings.Split("one two three four five six seven eight nine ten", " ")
+	eval[bool](p, fmt.Sprintf(`(() => {
+		for (const text of %q.split(" ")) {
+			document.querySelector("#todo").value = text;
+			document.querySelector("#todo-form").requestSubmit();
+		}
+		return true;
+	})()`, strings.Join(texts, " ")))
+	p.listed(texts...)
+}
+
 func TestTodos_AreAddedEditedDoneAndDeletedWithAWayBack(t *testing.T) {
 	p := visit(t, theSite(t), "/")
 	p.shows("#no-todos", "Nothing to do")

@@ -16,25 +16,29 @@ const byOrder = (a, b) => a.order - b.order || (a.createdAt < b.createdAt ? -1 :
 const shared = ({ text, order, completed, deleted, pomodori }) => ({ text, order, completed, deleted: deleted === true, pomodori: pomodori ?? [] });
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
+const listed = (all) => all.filter((t) => ours(t) && !t.deleted).sort(byOrder);
+
 export async function list() {
-  return (await todos.all()).filter((t) => ours(t) && !t.deleted).sort(byOrder);
+  return listed(await todos.all());
 }
 
 export async function add(text) {
-  const last = (await list()).at(-1);
   const todo = {
     id: newKey(),
     key: newKey(),
     owner: me()?.id ?? null,
     text: text.slice(0, limits.text),
     completed: false,
-    order: Math.floor(last?.order ?? 0) + 1,
     deleted: false,
     pomodori: [], // ids of the entries of work on it
     createdAt: new Date().toISOString(),
     dirty: true,
   };
-  await todos.insert(todo);
+  // In one transaction: of two that are added at once each has a place of its own.
+  await todos.revise((all) => {
+    todo.order = Math.floor(listed(all).at(-1)?.order ?? 0) + 1;
+    return { put: [todo] };
+  });
   return todo;
 }
 
