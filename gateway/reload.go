@@ -54,7 +54,7 @@ func (s *snapshot) numbersOf(route *proxy.Route) *metrics.Route {
 	return nil
 }
 
-// lookup finds the route of a request, or the answer in place of one.
+// lookup finds the route of a request, and the answer where it leads to no service.
 func (g *Gateway) lookup(r *http.Request) (*proxy.Route, error) {
 	table := g.now.Load().table
 	e, ok := table.Match(r.Host, proxy.Resolved(r.URL.EscapedPath()), r.Method, r.Header)
@@ -65,8 +65,7 @@ func (g *Gateway) lookup(r *http.Request) (*proxy.Route, error) {
 		return nil, &proxy.Answer{Status: http.StatusNotFound, Reason: "no_route", Text: "there is nothing at this address"}
 	}
 	if e.redirect != nil {
-		proxy.From(r).Route = e.route // for the log and the numbers
-		return nil, &proxy.Answer{Status: e.redirect.Status, Reason: "redirect", Location: location(r, e.redirect), Text: "moved"}
+		return e.route, &proxy.Answer{Status: e.redirect.Status, Reason: "redirect", Location: location(r, e.redirect), Text: "moved"}
 	}
 	return e.route, nil
 }

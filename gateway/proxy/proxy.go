@@ -53,7 +53,8 @@ type Retry struct {
 }
 
 // Handler forwards requests. Lookup is a function so that a test can state the
-// routing it needs in one line; its error may be an *Answer.
+// routing it needs in one line; its error may be an *Answer. The route that it returns
+// is logged and counted beside an error too.
 type Handler struct {
 	Lookup func(*http.Request) (*Route, error)
 	proxy  httputil.ReverseProxy
@@ -79,20 +80,18 @@ func New(lookup func(*http.Request) (*Route, error), faults *log.Logger) *Handle
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := From(r)
 	defer x.in.end()
-	route, err := h.Lookup(r)
+	var err error
+	x.Route, err = h.Lookup(r)
 	if err == nil {
-		x.Route = route
 		awaited := false
 		if awaited, err = x.await(r); awaited && err == nil {
-			x.Route = nil
-			route, err = h.Lookup(r) // a reload may have come meanwhile
+			x.Route, err = h.Lookup(r) // a reload may have come meanwhile
 		}
 	}
 	if err != nil {
 		h.failed(w, r, err)
 		return
 	}
-	x.Route = route
 	x.direct = w == http.ResponseWriter(&x.out) && r.TLS == nil && r.ProtoMajor == 1
 	x.header = r.Header
 	defer func() {
