@@ -74,7 +74,8 @@ func (s *Service) adopt(serving Release, file []Spec) error {
 // answers asks all of members until one is healthy; at most as long as one check may
 // take.
 func (s *Service) answers(members []*Member) bool {
-	ctx, enough := context.WithTimeout(s.all.life, s.settings.Timeout)
+	_, settings := s.inForce()
+	ctx, enough := context.WithTimeout(s.all.life, settings.Timeout)
 	defer enough()
 	var asking sync.WaitGroup
 	var healthy atomic.Bool
@@ -91,6 +92,13 @@ func (s *Service) answers(members []*Member) bool {
 	}
 	asking.Wait()
 	return healthy.Load()
+}
+
+// inForce returns the release that serves, and the settings that it serves under.
+func (s *Service) inForce() (Release, Settings) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.serving, s.settings
 }
 
 // Serving returns the release that serves, and the swap under way; nil when there is none.
@@ -194,9 +202,7 @@ func (s *Service) Begin(o Order) (*Swap, error) {
 // check refuses an order that is wrong in itself, and writes its targets as they go
 // by here.
 func (s *Service) check(o *Order) error {
-	s.mu.Lock()
-	settings := s.settings
-	s.mu.Unlock()
+	_, settings := s.inForce()
 	switch {
 	case o.Version == "":
 		return &Refusal{Invalid, "the version is missing; say which one this is with --version"}
@@ -252,9 +258,7 @@ func (s *Service) committed(w *Swap, release Release) error {
 // relabel gives the targets that serve already the version and build of w's order.
 // Its error says what became of it. It is called by who has the lock.
 func (s *Service) relabel(w *Swap) error {
-	s.mu.Lock()
-	release, settings := s.serving, s.settings
-	s.mu.Unlock()
+	release, settings := s.inForce()
 	o := w.order
 	if w.file != nil || o.Version == release.Version && (o.Build == 0 || o.Build == release.Build) {
 		return errUnchanged
@@ -346,9 +350,7 @@ func (s *Service) empty() *upstream.Pool {
 // adjust gives the targets that serve the settings in force, when the new ones of the
 // same file were taken back. It is called by who has the lock.
 func (s *Service) adjust() {
-	s.mu.Lock()
-	release, settings := s.serving, s.settings
-	s.mu.Unlock()
+	release, settings := s.inForce()
 	members, err := s.members(release.Targets, settings)
 	if err != nil {
 		s.all.Log.Error("the targets that serve keep the settings of before", "service", s.Name, "error", err)

@@ -238,9 +238,7 @@ func (all *Services) Stranded() bool {
 		if s == nil || s.Slot.Pool().Fit() || len(s.begun()) > 0 { // a swap is under way: it is the later change
 			continue
 		}
-		s.mu.Lock()
-		settings := s.settings
-		s.mu.Unlock()
+		_, settings := s.inForce()
 		members, err := s.members(file, settings)
 		helps := err == nil && s.answers(members)
 		s.forget(members)
