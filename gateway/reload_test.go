@@ -282,17 +282,7 @@ func TestReload_AFileThatWasChangedWhileNoGatewayRanIsPutInForce(t *testing.T) {
 // The container of before answers its last check while it is replaced, and the new one takes longer than the patience.
 func TestReload_AFileThatWasRefusedAtTheStartIsTriedAgainOnceWhatServedIsGone(t *testing.T) {
 	old, next := gatewaytest.NewUpstream(t, "old"), gatewaytest.NewUpstream(t, "next")
-	next.FallsIll()
-	file := func(u *gatewaytest.Upstream) string {
-		return strings.Replace(oneService(u, ", patience: 300ms"), "    targets:", "    hold: {for: 100ms}\n    targets:", 1)
-	}
-	gw := gatewaytest.Start(t, file(old))
-	if err := gw.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	gw.Writes(file(next))
-	gw.Restarts()
-	gatewaytest.Eventually(t, "it is refused", func() bool { return !gw.Status().Reload.OK })
+	gw := behind(t, old, next, "300ms")
 	if _, got := gw.Get("/"); got != "old" {
 		t.Errorf("after the refusal %q answers", got)
 	}
