@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime"
 	"slices"
 	"time"
 )
@@ -37,6 +38,9 @@ func (t *h1) RoundTrip(r *http.Request) (*http.Response, error) {
 		x.discard()
 		return nil, err
 	}
+	// Others that are as far go first, and all are written one after another: a target
+	// that sleeps is woken once for them (ADR 20).
+	runtime.Gosched()
 	n := need{careful: x.framing.present || !safe(r.Method)}
 	for {
 		c, err := t.pool.get(r.Context(), r, n)
