@@ -281,20 +281,40 @@ func TestConnections_TrailersGoBothWays(t *testing.T) {
 		w.Write(b)
 		w.Header().Set("X-Sum", r.Trailer.Get("X-Sum")+" of "+strconv.Itoa(len(b)))
 	})
-	gw := gatewaytest.Start(t, gatewaytest.Service("app", app))
-	body := strings.Repeat("x", 100_000)
-	r, err := http.NewRequest(http.MethodPost, gw.URL, struct{ io.Reader }{strings.NewReader(body)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Trailer = http.Header{"X-Sum": {"7"}}
-	res, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if got, err := io.ReadAll(res.Body); string(got) != body || err != nil || res.Trailer.Get("X-Sum") != "7 of 100000" {
-		t.Errorf("%d bytes, %v, trailer %v", len(got), err, res.Trailer)
+	site := strings.Replace(gatewaytest.Service("app", app), "{service", "{host: localhost, service", 1) + "tls: {mode: internal, redirect: false}\n"
+	gw := gatewaytest.Start(t, site)
+	for name, c := range map[string]struct {
+		length int
+		tells  bool // its length, beside the trailer
+		h2     bool
+	}{
+		"HTTP/1.1":                           {length: 100_000},
+		"HTTP/2":                             {length: 100_000, h2: true},
+		"HTTP/2, small":                      {length: 10, h2: true},
+		"HTTP/2 with a length":               {length: 100_000, tells: true, h2: true},
+		"HTTP/2 with a length that is small": {length: 10, tells: true, h2: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, url := visitorOf(t, gw, c.h2)
+			body := strings.Repeat("x", c.length)
+			r, err := http.NewRequest(http.MethodPost, url, struct{ io.Reader }{strings.NewReader(body)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.tells {
+				r.ContentLength = int64(c.length)
+			}
+			r.Trailer = http.Header{"X-Sum": {"7"}}
+			res, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			want := fmt.Sprint("7 of ", c.length)
+			if got, err := io.ReadAll(res.Body); string(got) != body || err != nil || res.Trailer.Get("X-Sum") != want {
+				t.Errorf("%d bytes, %v, trailer %v, want %s", len(got), err, res.Trailer, want)
+			}
+		})
 	}
 }
 

@@ -25,10 +25,12 @@ func framingOf(r *http.Request) framing {
 	if !f.present {
 		return framing{}
 	}
-	if f.length <= 0 { // net/http: 0 with a body means that nobody knows
+	f.trailers = len(r.Trailer) > 0
+	if f.length <= 0 || f.trailers {
+		// net/http: 0 with a body means that nobody knows. In HTTP/2 a body may have both a
+		// length and trailers, in HTTP/1.1 trailers come with chunks alone (RFC 9112 7.1.2).
 		f.length = -1
 	}
-	f.trailers = f.length < 0 && len(r.Trailer) > 0
 	for _, v := range r.Header["Expect"] {
 		f.expect = f.expect || strings.EqualFold(v, "100-continue")
 	}
