@@ -33,6 +33,7 @@ type Server struct {
 	options Options
 	server  http.Server
 	lame    atomic.Bool
+	busy    atomic.Int64 // requests that the handler has
 
 	mu       sync.Mutex // guards the fields below
 	open     map[net.Conn]struct{}
@@ -57,6 +58,8 @@ func New(h http.Handler, o Options) *Server {
 					defer v.answered()
 				}
 			}
+			s.busy.Add(1)
+			defer s.busy.Add(-1)
 			h.ServeHTTP(w, r)
 		}),
 		ReadHeaderTimeout: o.HeaderTimeout,
@@ -117,9 +120,9 @@ func (s *Server) Serve(l net.Listener) error {
 
 func (s *Server) serve(l net.Listener) error {
 	if s.options.TLS == nil {
-		return s.server.Serve(listener{l, s.options.Own})
+		return s.server.Serve(listener{l, s.options.Own, &s.busy})
 	}
-	hands := newSecure(l, s.options)
+	hands := newSecure(l, s.options, &s.busy)
 	var accepting sync.WaitGroup
 	accepting.Go(hands.run)
 	err := s.server.Serve(hands)

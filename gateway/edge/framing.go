@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,7 +22,8 @@ import (
 // and closes, or finds the body broken.
 type listener struct {
 	net.Listener
-	own func(net.Addr, int) string // Options.Own
+	own  func(net.Addr, int) string // Options.Own
+	busy *atomic.Int64              // the server's
 }
 
 // Accept returns the next connection.
@@ -31,7 +33,7 @@ func (l listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	if tcp, ok := c.(*net.TCPConn); ok {
-		return newConn(tcp, l.own), nil
+		return newConn(tcp, l.own, l.busy), nil
 	}
 	return c, nil
 }
@@ -44,9 +46,9 @@ type conn struct {
 	visitor Visitor
 }
 
-func newConn(tcp *net.TCPConn, own func(net.Addr, int) string) *conn {
+func newConn(tcp *net.TCPConn, own func(net.Addr, int) string, busy *atomic.Int64) *conn {
 	c := &conn{TCPConn: tcp, direct: direct(tcp)}
-	c.visitor.conn, c.visitor.own = c.direct, own
+	c.visitor.conn, c.visitor.own, c.visitor.busy = c.direct, own, busy
 	return c
 }
 

@@ -13,7 +13,9 @@ import (
 // gets the fields of Options.Own.
 func (v *Visitor) write(c net.Conn, p []byte) (int, error) {
 	if v.own == nil || v.handled.Load() {
-		runtime.Gosched() // answers that are ready leave one after another (ADR 20)
+		if v.busy != nil && v.busy.Load() > 0 {
+			runtime.Gosched() // answers that are ready leave one after another (ADR 20)
+		}
 		return c.Write(p)
 	}
 	line, rest, found := bytes.Cut(p, []byte("\r\n"))

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,13 +25,14 @@ type secure struct {
 	timeout time.Duration              // of a handshake; 0: none
 	log     *slog.Logger               // may be nil
 	own     func(net.Addr, int) string // Options.Own
+	busy    *atomic.Int64              // the server's
 
 	ready chan net.Conn
 	life  context.Context // of the listener, and so of handshakes
 	end   context.CancelFunc
 }
 
-func newSecure(l net.Listener, o Options) *secure {
+func newSecure(l net.Listener, o Options, busy *atomic.Int64) *secure {
 	config := o.TLS.Clone()
 	for _, proto := range []string{"h2", "http/1.1"} {
 		if !slices.Contains(config.NextProtos, proto) {
@@ -38,7 +40,7 @@ func newSecure(l net.Listener, o Options) *secure {
 		}
 	}
 	life, end := context.WithCancel(context.Background())
-	return &secure{Listener: l, config: config, timeout: o.HeaderTimeout, log: o.ErrorLog, own: o.Own, ready: make(chan net.Conn), life: life, end: end}
+	return &secure{Listener: l, config: config, timeout: o.HeaderTimeout, log: o.ErrorLog, own: o.Own, busy: busy, ready: make(chan net.Conn), life: life, end: end}
 }
 
 // run accepts until Close. Each handshake has a goroutine, which the timeout or
@@ -82,7 +84,7 @@ func (l *secure) shake(raw net.Conn) {
 	raw.SetDeadline(time.Time{})
 	var ready net.Conn = c
 	if state := c.ConnectionState(); state.NegotiatedProtocol != "h2" {
-		ready = &secureConn{Conn: c, state: &state, visitor: Visitor{conn: c, own: l.own}}
+		ready = &secureConn{Conn: c, state: &state, visitor: Visitor{conn: c, own: l.own, busy: l.busy}}
 	}
 	select {
 	case l.ready <- ready:

@@ -40,7 +40,9 @@ func (t *h1) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	// Others that are as far go first, and all are written one after another: a target
 	// that sleeps is woken once for them (ADR 20).
-	runtime.Gosched()
+	if t.pool.lent() > 0 {
+		runtime.Gosched()
+	}
 	n := need{careful: x.framing.present || !safe(r.Method)}
 	for {
 		c, err := t.pool.get(r.Context(), r, n)

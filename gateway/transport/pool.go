@@ -49,6 +49,13 @@ type pool struct {
 	sweeping bool
 }
 
+// lent is how many connections are in use or being dialled.
+func (p *pool) lent() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.open - len(p.idle)
+}
+
 // need says what a request needs of its connection.
 type need struct {
 	careful bool // it must not be repeated
