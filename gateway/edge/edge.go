@@ -120,9 +120,9 @@ func (s *Server) Serve(l net.Listener) error {
 
 func (s *Server) serve(l net.Listener) error {
 	if s.options.TLS == nil {
-		return s.server.Serve(listener{l, s.options.Own, &s.busy})
+		return s.server.Serve(listener{l, s})
 	}
-	hands := newSecure(l, s.options, &s.busy)
+	hands := newSecure(l, s)
 	var accepting sync.WaitGroup
 	accepting.Go(hands.run)
 	err := s.server.Serve(hands)

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"strconv"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,8 +21,7 @@ import (
 // and closes, or finds the body broken.
 type listener struct {
 	net.Listener
-	own  func(net.Addr, int) string // Options.Own
-	busy *atomic.Int64              // the server's
+	server *Server
 }
 
 // Accept returns the next connection.
@@ -33,7 +31,7 @@ func (l listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	if tcp, ok := c.(*net.TCPConn); ok {
-		return newConn(tcp, l.own, l.busy), nil
+		return newConn(tcp, l.server), nil
 	}
 	return c, nil
 }
@@ -46,9 +44,9 @@ type conn struct {
 	visitor Visitor
 }
 
-func newConn(tcp *net.TCPConn, own func(net.Addr, int) string, busy *atomic.Int64) *conn {
+func newConn(tcp *net.TCPConn, s *Server) *conn {
 	c := &conn{TCPConn: tcp, direct: direct(tcp)}
-	c.visitor.conn, c.visitor.own, c.visitor.busy = c.direct, own, busy
+	c.visitor.conn, c.visitor.server = c.direct, s
 	return c
 }
 

@@ -25,10 +25,9 @@ type Visitor struct {
 	guard guard
 	leave context.CancelFunc // ends the contexts of the connection's requests
 
-	own     func(net.Addr, int) string // Options.Own
-	busy    *atomic.Int64              // the server's; nil: it counts none
-	handled atomic.Bool                // a handler has the request: what is written is its answer
-	ending  atomic.Bool                // the handler is done: what is left of a body has linger to come
+	server  *Server
+	handled atomic.Bool // a handler has the request: what is written is its answer
+	ending  atomic.Bool // the handler is done: what is left of a body has linger to come
 
 	mu       sync.Mutex // guards the fields below
 	timer    *time.Timer

@@ -12,8 +12,8 @@ import (
 // net/http's own, to bytes that it cannot take for one: it comes as a whole, and
 // gets the fields of Options.Own.
 func (v *Visitor) write(c net.Conn, p []byte) (int, error) {
-	if v.own == nil || v.handled.Load() {
-		if v.busy != nil && v.busy.Load() > 0 {
+	if v.server.options.Own == nil || v.handled.Load() {
+		if v.server.busy.Load() > 0 {
 			runtime.Gosched() // answers that are ready leave one after another (ADR 20)
 		}
 		return c.Write(p)
@@ -23,7 +23,7 @@ func (v *Visitor) write(c net.Conn, p []byte) (int, error) {
 	if !found || !ok {
 		return c.Write(p)
 	}
-	marked := slices.Concat(line, []byte("\r\n"), []byte(mark(v.own, c.RemoteAddr(), status)), rest)
+	marked := slices.Concat(line, []byte("\r\n"), []byte(v.server.mark(c.RemoteAddr(), status)), rest)
 	if n, err := c.Write(marked); err != nil {
 		return min(n, len(p)), err
 	}
@@ -31,11 +31,11 @@ func (v *Visitor) write(c net.Conn, p []byte) (int, error) {
 }
 
 // mark is the lines of the fields for an answer that no handler makes.
-func mark(own func(net.Addr, int) string, peer net.Addr, status int) string {
-	if own == nil {
+func (s *Server) mark(peer net.Addr, status int) string {
+	if s.options.Own == nil {
 		return ""
 	}
-	fields := own(peer, status)
+	fields := s.options.Own(peer, status)
 	if fields == "" {
 		return ""
 	}

@@ -5,12 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -21,26 +19,23 @@ import (
 // connections are.
 type secure struct {
 	net.Listener
-	config  *tls.Config
-	timeout time.Duration              // of a handshake; 0: none
-	log     *slog.Logger               // may be nil
-	own     func(net.Addr, int) string // Options.Own
-	busy    *atomic.Int64              // the server's
+	server *Server
+	config *tls.Config // the options', with the protocols that are spoken
 
 	ready chan net.Conn
 	life  context.Context // of the listener, and so of handshakes
 	end   context.CancelFunc
 }
 
-func newSecure(l net.Listener, o Options, busy *atomic.Int64) *secure {
-	config := o.TLS.Clone()
+func newSecure(l net.Listener, s *Server) *secure {
+	config := s.options.TLS.Clone()
 	for _, proto := range []string{"h2", "http/1.1"} {
 		if !slices.Contains(config.NextProtos, proto) {
 			config.NextProtos = append(config.NextProtos, proto)
 		}
 	}
 	life, end := context.WithCancel(context.Background())
-	return &secure{Listener: l, config: config, timeout: o.HeaderTimeout, log: o.ErrorLog, own: o.Own, busy: busy, ready: make(chan net.Conn), life: life, end: end}
+	return &secure{Listener: l, server: s, config: config, ready: make(chan net.Conn), life: life, end: end}
 }
 
 // run accepts until Close. Each handshake has a goroutine, which the timeout or
@@ -59,8 +54,8 @@ func (l *secure) run() {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if l.log != nil {
-			l.log.Error("accept", "error", err)
+		if l.server.options.ErrorLog != nil {
+			l.server.options.ErrorLog.Error("accept", "error", err)
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -74,8 +69,8 @@ func (l *secure) run() {
 
 func (l *secure) shake(raw net.Conn) {
 	c := tls.Server(direct(raw), l.config)
-	if l.timeout > 0 {
-		raw.SetDeadline(time.Now().Add(l.timeout))
+	if l.server.options.HeaderTimeout > 0 {
+		raw.SetDeadline(time.Now().Add(l.server.options.HeaderTimeout))
 	}
 	if err := c.HandshakeContext(l.life); err != nil {
 		l.refuse(raw, err)
@@ -84,7 +79,7 @@ func (l *secure) shake(raw net.Conn) {
 	raw.SetDeadline(time.Time{})
 	var ready net.Conn = c
 	if state := c.ConnectionState(); state.NegotiatedProtocol != "h2" {
-		ready = &secureConn{Conn: c, state: &state, visitor: Visitor{conn: c, own: l.own, busy: l.busy}}
+		ready = &secureConn{Conn: c, state: &state, visitor: Visitor{conn: c, server: l.server}}
 	}
 	select {
 	case l.ready <- ready:
@@ -96,11 +91,11 @@ func (l *secure) shake(raw net.Conn) {
 func (l *secure) refuse(raw net.Conn, err error) {
 	var record tls.RecordHeaderError
 	if errors.As(err, &record) && record.Conn != nil && strings.Contains("GET / HEAD  POST  PUT / OPTIO", string(record.RecordHeader[:])) {
-		io.WriteString(raw, "HTTP/1.0 400 Bad Request\r\nConnection: close\r\n"+mark(l.own, raw.RemoteAddr(), http.StatusBadRequest)+"\r\nThis port speaks HTTPS.\n") // who spoke otherwise may not read it
+		io.WriteString(raw, "HTTP/1.0 400 Bad Request\r\nConnection: close\r\n"+l.server.mark(raw.RemoteAddr(), http.StatusBadRequest)+"\r\nThis port speaks HTTPS.\n") // who spoke otherwise may not read it
 	}
 	raw.Close()
-	if l.log != nil {
-		l.log.Debug("TLS handshake", "peer", raw.RemoteAddr().String(), "error", err)
+	if l.server.options.ErrorLog != nil {
+		l.server.options.ErrorLog.Debug("TLS handshake", "peer", raw.RemoteAddr().String(), "error", err)
 	}
 }
 
